@@ -8,7 +8,7 @@ RUN_STAMP := .venv/.installed-runtime
 DEV_STAMP := .venv/.installed-dev
 TESTS ?=
 
-.PHONY: help setup demo up test check bench lock clean
+.PHONY: help setup demo up test check bench docs lock clean
 help: ## show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -46,8 +46,12 @@ check: $(DEV_STAMP) ## ruff, pyright strict, import-linter
 bench: $(DEV_STAMP) ## measure speed and memory against the straightforward way; writes bench/RESULTS.md
 	$(BIN)/python -m bench
 
+docs: setup ## write docs/reference/ and docs/states.md from the code
+	$(BIN)/python docs/generate.py
+	$(BIN)/python -m treadle.control.states > docs/states.md
+
 lock: $(DEV_STAMP) ## resolve requirements/*.in again into hash-pinned locks without host names
-	for name in runtime dev; do $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	for name in runtime dev; do $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --no-header --no-annotate requirements/$$name.in --output-file requirements/$$name.lock; done
 
 clean: ## remove .venv and caches

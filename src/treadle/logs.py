@@ -1,0 +1,86 @@
+"""JSON logs with a correlation id per run, in which no secret can appear."""
+
+import logging
+import re
+import sys
+from collections.abc import Iterable, Mapping, MutableMapping
+from typing import IO, Any, cast
+
+import structlog
+
+_HIDDEN = "[hidden]"
+_PATTERNS = (
+    re.compile(r"(?i)(bearer\s+)[A-Za-z0-9\-_.~+/]{8,}=*"),
+    re.compile(r"()eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*"),  # a JWT, wherever it stands
+    re.compile(r"(?i)((?:client_secret|client_assertion|password|passwd|api[_-]?key|sig)[\"']?\s*[=:]\s*[\"']?)[^\s&\"',;]+"),
+    re.compile(r"(?i)(postgres(?:ql)?://[^:/\s]+:)[^@\s]+(?=@)"),
+)
+_secrets: set[str] = set()
+
+
+def hide_secrets(values: Iterable[str]) -> None:
+    """Never again show these values in a log line or a message that passes through `redact`."""
+    _secrets.update(value for value in values if len(value) >= 4)  # a shorter value would blot out ordinary text
+
+
+def redact(text: str) -> str:
+    """Return the text with every known secret and everything that looks like a token or password replaced."""
+    for secret in _secrets:
+        text = text.replace(secret, _HIDDEN)
+    for pattern in _PATTERNS:
+        text = pattern.sub(lambda match: match.group(1) + _HIDDEN, text)
+    return text
+
+
+def redact_value(value: Any) -> Any:
+    """`redact` for any nesting of mappings and lists."""
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, Mapping):
+        return {redact(str(name)): redact_value(item) for name, item in cast("Mapping[Any, Any]", value).items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [redact_value(item) for item in cast("Iterable[Any]", value)]
+    return value
+
+
+def configure_logs(level: str = "INFO", *, stream: IO[str] | None = None, secrets: Iterable[str] = ()) -> None:
+    """Write one JSON object a line: `timestamp` (UTC), `level`, `event`, the bound context such as `run_id`, and the event's own fields.
+
+    stream: None is standard error; standard output is for data. Safe to repeat.
+    """
+    hide_secrets(secrets)
+    number = logging.getLevelNamesMapping().get(level.upper(), logging.INFO)
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            _redact_event,
+            structlog.processors.JSONRenderer(default=str),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.WriteLoggerFactory(file=cast("Any", stream or sys.stderr)),
+        cache_logger_on_first_use=False,
+    )
+    _route_library_logs()
+
+
+def _redact_event(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
+    return {
+        name: redact_value(value if isinstance(value, str | int | float | bool | Mapping | list | tuple) or value is None else str(value))
+        for name, value in event.items()
+    }
+
+
+class _ToStructlog(logging.Handler):
+    """Bring the warnings of libraries into the same stream and through the same redaction."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        structlog.get_logger().log(record.levelno, "library.log", logger=record.name, message=record.getMessage())
+
+
+def _route_library_logs() -> None:
+    root = logging.getLogger()
+    root.handlers = [handler for handler in root.handlers if not isinstance(handler, _ToStructlog)]
+    root.addHandler(_ToStructlog(level=logging.WARNING))
