@@ -1,0 +1,59 @@
+"""Builds the simulated clouds around one clock, one fault script and one tenant."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from treadle.sandbox.answers import blob_error, dfs_error, entra_error, fabric_error
+from treadle.sandbox.clock import Clock
+from treadle.sandbox.endpoints import Endpoints
+from treadle.sandbox.entra.routes import entra_routes
+from treadle.sandbox.entra.store import FABRIC_AUDIENCE, STORAGE_AUDIENCE, EntraStore
+from treadle.sandbox.fabric.cloud import FabricCloud
+from treadle.sandbox.fabric.routes import fabric_routes
+from treadle.sandbox.faults import FaultScript
+from treadle.sandbox.onelake.routes import blob_app, blob_operation, dfs_app, dfs_operation
+from treadle.sandbox.onelake.store import LakeStore
+from treadle.sandbox.service import Service, service_of_routes
+
+OWN_FOLDER: Final = "sandbox"
+"""Inside the state folder: what the sandbox keeps for itself. The OneLake tree lies beside it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clouds:
+    """The stores behind the services, for tests in the same process, and the services by name."""
+
+    entra: EntraStore
+    fabric: FabricCloud
+    lake: LakeStore
+    services: dict[str, Service]
+
+    def stop(self) -> None:
+        """End the jobs that run and close the files."""
+        self.fabric.stop()
+        self.lake.close()
+
+
+def build_clouds(state_dir: Path, clock: Clock, faults: FaultScript, endpoints: Endpoints, notebook_python: str) -> Clouds:
+    """Open all stores of a state folder and make their services. Fabric keeps its items in the lake; the lake asks Fabric what they are called."""
+    entra = EntraStore(state_dir / OWN_FOLDER, clock)
+    lake = LakeStore(state_dir, clock)
+    folder = state_dir / OWN_FOLDER / "fabric"
+    fabric = FabricCloud(folder, clock, faults, lake, public_url=endpoints.fabric_url, notebook_python=notebook_python)
+    lake.catalog = fabric
+    tenant_id, authenticate = entra.credentials.tenant_id, entra.authenticate
+    dfs = dfs_app(lake, clock, faults, authenticate, tenant_id=tenant_id)
+    blob = blob_app(lake, clock, faults, authenticate, tenant_id=tenant_id)
+    services = [
+        service_of_routes("entra", entra_routes(entra, clock), entra_error),
+        service_of_routes("fabric", fabric_routes(fabric, authenticate), fabric_error, expired_token=_expired(entra, FABRIC_AUDIENCE)),
+        Service("dfs", dfs, dfs_operation, dfs_error, _expired(entra, STORAGE_AUDIENCE)),
+        Service("blob", blob, blob_operation, blob_error, _expired(entra, STORAGE_AUDIENCE)),
+    ]
+    return Clouds(entra, fabric, lake, {service.name: service for service in services})
+
+
+def _expired(entra: EntraStore, audience: str) -> Callable[[], str]:
+    return lambda: entra.issue_token(audience=audience, lifetime_seconds=-60).access_token

@@ -1,0 +1,77 @@
+"""The sandbox that all tests of one worker share, and the rule that every scripted fault must be used up."""
+
+import dataclasses
+import os
+import ssl
+from collections.abc import Generator, Iterator
+
+import httpx2
+import pytest
+from hypothesis import settings
+
+from tests import canaries
+from treadle.sandbox.entra.store import TOKEN_LIFETIME_SECONDS
+from treadle.sandbox.fabric.workshop import Options
+from treadle.sandbox.server import Sandbox
+
+# Machines are shared, so no example has a deadline. CI tries the same examples each time: new ones are found at a developer's, not on a landing.
+settings.register_profile("developer", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "developer")
+
+
+@pytest.fixture(scope="session")
+def running_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    """One sandbox per worker process; ask for `sandbox` instead, which comes with no faults and the real time."""
+    state = tmp_path_factory.mktemp("sandbox-state")
+    with Sandbox(state) as sandbox:
+        canaries.plant(sandbox.credentials.client_secret)
+        yield sandbox
+    assert canaries.found_in_folder(state) == []
+
+
+@pytest.fixture
+def sandbox(running_sandbox: Sandbox) -> Iterator[Sandbox]:
+    """The worker's sandbox with an empty fault script, a clock on real time, no recorded requests and the usual options."""
+    _reset(running_sandbox)
+    yield running_sandbox
+    _reset(running_sandbox)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+    """Fail a test that scripted a fault which never happened: it has not tested what it says."""
+    outcome = yield
+    sandbox = pyfuncitem.funcargs.get("sandbox")
+    if isinstance(sandbox, Sandbox) and (unused := sandbox.faults.unused()):
+        pytest.fail(f"scripted faults were never used: {unused}", pytrace=False)
+    return outcome
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Fail a test whose captured output shows a planted secret or a token, whatever else it checked."""
+    report = yield
+    shown = "\n".join(content for _, content in report.sections)
+    if call.when == "call" and (seen := canaries.found_in_text(shown)):
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} let a secret be seen in its output: {seen}"
+    return report
+
+
+@pytest.fixture
+def https(sandbox: Sandbox) -> Iterator[httpx2.Client]:
+    """A plain HTTP client that trusts the sandbox's CA and follows no redirect."""
+    trusted = ssl.create_default_context(cafile=str(sandbox.endpoints.ca_file))
+    with httpx2.Client(verify=trusted, timeout=10, trust_env=False) as client:
+        yield client
+
+
+def _reset(sandbox: Sandbox) -> None:
+    sandbox.faults.clear()
+    sandbox.clock.reset()
+    sandbox.requests.clear()
+    sandbox.entra.token_lifetime_seconds = TOKEN_LIFETIME_SECONDS
+    for field in dataclasses.fields(Options):
+        setattr(sandbox.fabric.options, field.name, getattr(Options(), field.name))
+    sandbox.fabric.options.page_size = 10_000  # the items of all earlier tests are there too; a test of paging sets its own
