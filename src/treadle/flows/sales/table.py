@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import Literal
 
 import polars as pl
@@ -55,6 +56,9 @@ class CleanTable:
     sheet: str | None = None  # None: the format has no sheets
     mapping: Mapping[str, str] = field(default_factory=dict[str, str])  # source column → wanted name, as it was applied
     findings: tuple[Finding, ...] = ()
+    parquet: Path | None = (
+        None  # a file with exactly the rows and columns of `frame`, when reading had to write one: publish this, do not write it again
+    )
 
     def has(self, name: str) -> bool:
         """Whether the cleaned table has a column of this name."""

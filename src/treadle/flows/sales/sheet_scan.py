@@ -1,0 +1,187 @@
+"""A quick look over the XML of one sheet before, or while, the reader works on it.
+
+The reader allocates every cell between the first and the last one, so a single cell at XFD1048576 would need 400 GB; and it turns formula
+errors into empty cells without a word. Both are found here, by searching the unpacked bytes piece by piece; nothing is built from the XML.
+Source of the element names: ECMA-376 part 1, 18.3.1.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import IO, Final
+
+from treadle.errors import InvalidInput
+
+PIECE_BYTES: Final = 1024 * 1024
+_SHOWN: Final = 5
+_SPARSE_FROM_CELLS: Final = 2_000_000
+_SPARSE_FROM_ROWS: Final = 500_000
+_SPARSE_RATIO: Final = 10
+_CELL_LIMIT: Final = 100_000_000  # the reader needs some 30 bytes for each
+_OPENING: Final = re.compile(rb"<((?:[\w.\-]+:)?)(?:worksheet|sheetData)\b")
+
+
+@dataclass(slots=True)
+class SheetFacts:
+    """What the scan saw. Rows count from 1; columns are letters, empty when there is no cell."""
+
+    last_row: int = 0
+    widest: str = ""
+    far_cell: str = ""  # the cell that lies in the widest column
+    cells: int = 0
+    error_count: int = 0
+    error_cells: list[str] = field(default_factory=list[str])  # the first few
+    merged_count: int = 0
+    merged_ranges: list[str] = field(default_factory=list[str])  # the first few
+    dimension: str | None = None  # as the sheet declares it; None: it does not
+
+    @property
+    def box_cells(self) -> int:
+        """How many cells the reader has to allocate."""
+        return self.last_row * column_number(self.widest)
+
+
+def column_number(letters: str) -> int:
+    """A → 1, Z → 26, AA → 27. No letters: 0."""
+    number = 0
+    for letter in letters:
+        number = number * 26 + ord(letter) - 64
+    return number
+
+
+def scan_sheet(sheet: IO[bytes], *, name: str) -> SheetFacts:
+    """Look over a sheet's XML as it is unpacked.
+
+    Raises:
+        InvalidInput: it declares XML entities, or its cells lie so far apart that reading them would need memory for cells that are not there.
+    """
+    facts = SheetFacts()
+    search: _Search | None = None
+    for piece in _pieces(sheet):
+        if search is None:
+            require_no_entities(piece, name)
+            search = _Search.of(piece)
+            facts.dimension = search.dimension(piece)
+            search.look_at_every_cell(piece, facts)
+        search.look(piece, facts)
+        _require_dense(facts, name)
+    return facts
+
+
+def require_no_entities(start: bytes, name: str) -> None:
+    """Refuse a part that declares a document type: no spreadsheet program writes one, and entities in it can grow without bound.
+
+    Raises:
+        InvalidInput: it does.
+    """
+    if re.search(rb"<!(?:DOCTYPE|ENTITY)", start[:65536], re.IGNORECASE):
+        raise InvalidInput(
+            f"{name} declares XML entities, which no spreadsheet program writes.",
+            hint="Open the workbook in a spreadsheet program and save it anew.",
+            details={"part": name},
+        )
+
+
+def _pieces(sheet: IO[bytes]) -> Iterator[bytes]:
+    """Pieces of about a megabyte that end just before a tag, so that no tag is cut."""
+    rest = b""
+    while block := sheet.read(PIECE_BYTES):
+        piece = rest + block
+        cut = piece.rfind(b"<")
+        if cut > 0:
+            yield piece[:cut]
+            rest = piece[cut:]
+        else:
+            rest = piece
+    yield rest
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """The tags to look for, which depend on the name space prefix that the writer chose."""
+
+    prefix: bytes
+    cell: bytes  # what every cell begins with, up to its reference
+    row: bytes
+
+    @staticmethod
+    def of(start: bytes) -> "_Search":
+        found = _OPENING.search(start)
+        prefix = found.group(1) if found else b""
+        return _Search(prefix, b"<" + prefix + b'c r="', b"<" + prefix + b"row ")
+
+    def dimension(self, start: bytes) -> str | None:
+        found = re.search(b"<" + self.prefix + b'dimension[^>]* ref="([A-Z0-9:]+)"', start)
+        return found.group(1).decode() if found else None
+
+    def look(self, piece: bytes, facts: SheetFacts) -> None:
+        facts.cells += piece.count(self.cell)
+        self._find_widest(piece, facts)
+        self._find_last_row(piece, facts)
+        if b' t="e"' in piece:
+            self._find_errors(piece, facts)
+        if b"mergeCell " in piece[piece.rfind(self.row) + 1 :]:
+            self._find_merged(piece, facts)
+
+    def look_at_every_cell(self, piece: bytes, facts: SheetFacts) -> None:
+        """For the first piece, which is all of a small sheet: cells count wherever they stand, and however their attributes are ordered."""
+        for found in re.finditer(b"<" + self.prefix + rb'c\s[^>]*?\br=["\']([A-Z]{1,3})(\d{1,7})["\']', piece):
+            letters, row = found.group(1).decode(), int(found.group(2))
+            facts.last_row = max(facts.last_row, row)
+            if column_number(letters) > column_number(facts.widest):
+                facts.widest, facts.far_cell = letters, f"{letters}{row}"
+
+    def _find_widest(self, piece: bytes, facts: SheetFacts) -> None:
+        start = 0
+        while found := _beyond(self.cell, facts.widest).search(piece, start):
+            facts.widest = found.group(1).decode()
+            facts.far_cell = facts.widest + found.group(2).decode()
+            facts.last_row = max(facts.last_row, int(found.group(2)))
+            start = found.end()
+
+    def _find_last_row(self, piece: bytes, facts: SheetFacts) -> None:
+        """The last row of a piece is its greatest: writers keep the order, and the memory limit is there for those who do not."""
+        for tag in (rb'[^>]*?\br="(\d{1,7})"', None):
+            at = piece.rfind(self.row if tag else self.cell)
+            found = re.compile(tag or rb"[A-Z]{1,3}(\d{1,7})\"").match(piece, at + len(self.row if tag else self.cell)) if at >= 0 else None
+            if found:
+                facts.last_row = max(facts.last_row, int(found.group(1)))
+
+    def _find_errors(self, piece: bytes, facts: SheetFacts) -> None:
+        cells = re.findall(self.cell + rb'([A-Z]{1,3}\d{1,7})"[^>]* t="e"', piece)
+        facts.error_count += len(cells)
+        facts.error_cells += [cell.decode() for cell in cells[: _SHOWN - len(facts.error_cells)]]
+
+    def _find_merged(self, piece: bytes, facts: SheetFacts) -> None:
+        ranges = re.findall(b"<" + self.prefix + rb'mergeCell [^>]*?ref="([A-Z0-9:]+)"', piece)
+        facts.merged_count += len(ranges)
+        facts.merged_ranges += [cells.decode() for cells in ranges[: _SHOWN - len(facts.merged_ranges)]]
+
+
+@lru_cache(maxsize=1024)
+def _beyond(cell: bytes, widest: str) -> re.Pattern[bytes]:
+    """A pattern for a cell in a column to the right of `widest`. It rarely matches, so that searching is as quick as for fixed text."""
+    length = len(widest)
+    longer = ["[A-Z]" * more for more in range(length + 1, 4)]
+    same = [widest[:at] + f"[{chr(ord(widest[at]) + 1)}-Z]" + "[A-Z]" * (length - at - 1) for at in range(length) if widest[at] != "Z"]
+    return re.compile(cell + f"({'|'.join(longer + same) or '(?!)'})".encode() + rb"(\d{1,7})\"")
+
+
+def _is_sparse(facts: SheetFacts) -> bool:
+    """Whether the sheet is large, and hardly anything is in it."""
+    large_box = facts.box_cells > _SPARSE_FROM_CELLS and facts.box_cells > _SPARSE_RATIO * facts.cells
+    return large_box or (facts.last_row > _SPARSE_FROM_ROWS and facts.last_row > _SPARSE_RATIO * facts.cells)
+
+
+def _require_dense(facts: SheetFacts, name: str) -> None:
+    box = facts.box_cells
+    if box <= _CELL_LIMIT and not _is_sparse(facts):
+        return
+    end = f"{facts.widest}{facts.last_row}"
+    stray = f"the cell {facts.far_cell}" if column_number(facts.widest) > 256 else f"what is in row {facts.last_row:,}"
+    raise InvalidInput(
+        f"{name} has {facts.cells:,} cells, but they reach to {end}: {stray} lies far from the rest, and reading all between would take {box:,} cells.",
+        hint=f"Delete the empty rows and columns up to {end} in a spreadsheet program, or copy the data to a new sheet.",
+        details={"far_cell": facts.far_cell, "last_row": facts.last_row, "cells": facts.cells, "box_cells": box},
+    )

@@ -1,0 +1,252 @@
+"""Reading one sheet of a workbook (.xlsx .xls .xlsb .ods) by fastexcel, the reader that measured fastest.
+
+An .xlsx is looked over first, in its own XML: see `sheet_scan`. The other formats have no such scan; there, the memory limit of the
+child process that reads is what stops a stray far cell.
+"""
+
+import difflib
+import threading
+import zipfile
+from collections.abc import Callable, Collection, Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import fastexcel
+import polars as pl
+
+from treadle.errors import InvalidInput
+from treadle.flows.sales.clean import RawTable
+from treadle.flows.sales.container import Format, protected
+from treadle.flows.sales.header import Row, find_header, header_cells, header_finding
+from treadle.flows.sales.sheet_scan import SheetFacts, column_number, scan_sheet
+from treadle.flows.sales.table import Finding
+from treadle.flows.sales.workbook_parts import PREVIEW_ROWS, Parts, SheetPart, first_rows, has_values, open_archive, read_parts
+
+_SCAN_FIRST_BYTES: Final = (
+    8 * 1024 * 1024
+)  # up to here the scan takes some 30 ms; beyond, it runs while the reader parses, which takes longer
+_EMPTY_HINT: Final = "Check that the right file was uploaded, and that the sheet with the orders is not empty."
+
+
+def read_workbook(path: Path, kind: Format, *, sheet: str | None, wanted: Collection[str]) -> RawTable:
+    """Read the named sheet, or the first visible one that holds anything.
+
+    wanted: column names by which the header row is recognised.
+
+    Raises:
+        InvalidInput: there is no such sheet, all are empty or hidden, the file is damaged or protected, or cells lie too far apart to be read.
+    """
+    return _read_xlsx(path, sheet, wanted) if kind is Format.XLSX else _read_other(path, sheet, wanted)
+
+
+def _read_xlsx(path: Path, wanted_sheet: str | None, wanted: Collection[str]) -> RawTable:
+    with open_archive(path) as archive:
+        parts = read_parts(archive)
+        chosen = _choose(
+            [(part.name, part.visible) for part in parts.sheets], wanted_sheet, lambda at: has_values(archive, parts.sheets[at])
+        )
+        part = parts.sheets[chosen]
+        preview = _preview_xlsx(path, archive, parts, part)
+        header = _header_of(preview, wanted, path.name, part.name)
+        frame, facts = _load_scanned(path, archive, part, header)
+    names = [(other.name, other.visible) for other in parts.sheets]
+    findings = (*_sheet_findings(names, part.name), *header_finding(preview, header), *_scan_findings(facts))
+    return _raw(frame, preview[header], part.name, findings)
+
+
+def _load_scanned(path: Path, archive: zipfile.ZipFile, part: SheetPart, header: int) -> tuple[pl.DataFrame, SheetFacts]:
+    """Scan and load. What the scan refuses is raised at once, though the reader may still be at work in its thread: the caller then ends."""
+    name = f"The sheet {part.name!r}"
+    with archive.open(part.part) as stream:
+        if archive.getinfo(part.part).file_size <= _SCAN_FIRST_BYTES:
+            facts = scan_sheet(stream, name=name)
+            return _load(path, part.name, header), facts
+        loading = _Background(lambda: _load(path, part.name, header))
+        facts = scan_sheet(stream, name=name)
+    return loading.result(), facts
+
+
+class _Background:
+    """A call that runs in a daemon thread, which does not keep a process alive that has given up on it."""
+
+    def __init__(self, call: Callable[[], pl.DataFrame]) -> None:
+        self._call = call
+        self._outcome: pl.DataFrame | BaseException | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._outcome = self._call()
+        except BaseException as error:  # noqa: BLE001 - raised again where the result is asked for
+            self._outcome = error
+
+    def result(self) -> pl.DataFrame:
+        """Wait for the call and return what it returned, or raise what it raised."""
+        self._thread.join()
+        if isinstance(self._outcome, BaseException):
+            raise self._outcome
+        assert self._outcome is not None
+        return self._outcome
+
+
+def _preview_xlsx(path: Path, archive: zipfile.ZipFile, parts: Parts, part: SheetPart) -> list[list[str | None]]:
+    small = first_rows(archive, parts, part)
+    if small is None:
+        return _preview(path, path.name, part.name)
+    rows = _preview(small, path.name, 0)
+    return rows if any(map(any, rows)) else _preview(path, path.name, part.name)
+
+
+def _read_other(path: Path, wanted_sheet: str | None, wanted: Collection[str]) -> RawTable:
+    with _reading(path.name):
+        names = fastexcel.read_excel(path).sheet_names
+    previews = {at: _preview(path, path.name, at) for at in range(len(names))}
+    visible = [(name, _is_visible(path, name)) for name in names]
+    chosen = _choose(visible, wanted_sheet, lambda at: any(map(any, previews[at])))
+    preview = previews[chosen]
+    header = _header_of(preview, wanted, path.name, names[chosen])
+    frame = _load(path, names[chosen], header)
+    findings = (*_sheet_findings(visible, names[chosen]), *header_finding(preview, header))
+    return _raw(frame, preview[header], names[chosen], findings)
+
+
+def _choose(sheets: Sequence[tuple[str, bool]], wanted: str | None, holds_values: Callable[[int], bool]) -> int:
+    """The position of the sheet to read: the named one, else the first visible one with values; a hidden one is never taken by itself."""
+    names = [name for name, _ in sheets]
+    if wanted is not None:
+        return _named(names, wanted)
+    for at, (_name, visible) in enumerate(sheets):
+        if visible and holds_values(at):
+            return at
+    hidden = [name for at, (name, visible) in enumerate(sheets) if not visible and holds_values(at)]
+    if hidden:
+        raise InvalidInput(
+            f"The visible sheets are empty; only the hidden sheet {hidden[0]!r} holds values.",
+            hint=f'If it is the one to read, name it: "sheet": "{hidden[0]}"; or make it visible.',
+            details={"sheets": names, "hidden": hidden},
+        )
+    raise InvalidInput("The workbook is empty: no sheet holds any value.", hint=_EMPTY_HINT, details={"sheets": names})
+
+
+def _named(names: Sequence[str], wanted: str) -> int:
+    alike = [at for at, name in enumerate(names) if name.strip().casefold() == wanted.strip().casefold()]
+    if wanted in names:
+        return names.index(wanted)
+    if len(alike) == 1:
+        return alike[0]
+    near = difflib.get_close_matches(wanted, names, n=1, cutoff=0.5)
+    raise InvalidInput(
+        f"The workbook has no sheet {wanted!r}. Its sheets: {', '.join(names)}.",
+        hint=f"Did you mean {near[0]!r}?" if near else "Name one of its sheets.",
+        details={"sheet": wanted, "sheets": list(names)},
+    )
+
+
+def _header_of(preview: Sequence[Row], wanted: Collection[str], file: str, sheet: str) -> int:
+    header = find_header(preview, wanted)
+    if header is None:
+        raise InvalidInput(
+            f"The sheet {sheet!r} of {file} is empty in its first {PREVIEW_ROWS} rows.", hint=_EMPTY_HINT, details={"sheet": sheet}
+        )
+    return header
+
+
+def _load(path: Path, sheet: str, header: int) -> pl.DataFrame:
+    """Load a sheet's rows under its header; columns are named by their place in the sheet, from 0. Types that do not go together become text."""
+    with _reading(path.name):
+        reader = fastexcel.read_excel(path)
+        try:
+            loaded = reader.load_sheet(sheet, header_row=header, schema_sample_rows=None)
+        except fastexcel.UnsupportedColumnTypeCombinationError:
+            loaded = reader.load_sheet(sheet, header_row=header, dtypes="string")
+        frame = pl.DataFrame(loaded)
+        frame.columns = [str(column.absolute_index) for column in loaded.available_columns()]
+        return frame
+
+
+def _preview(source: Path | bytes, file: str, sheet: str | int) -> list[list[str | None]]:
+    """The first rows as text, from row 1 and column A on. Empty: the sheet has no cells."""
+    with _reading(file):
+        loaded = fastexcel.read_excel(source).load_sheet(sheet, header_row=None, skip_rows=0, n_rows=PREVIEW_ROWS, dtypes="string")
+        if not loaded.width:
+            return []
+        before: list[str | None] = [None] * loaded.available_columns()[0].absolute_index
+        return [before + list(row) for row in pl.DataFrame(loaded).rows()]
+
+
+def _is_visible(path: Path, sheet: str) -> bool:
+    with _reading(path.name):
+        return fastexcel.read_excel(path).load_sheet(sheet, header_row=None, n_rows=1, dtypes="string").visible == "visible"
+
+
+@contextmanager
+def _reading(file: str) -> Generator[None]:
+    """Say in our words what the reader says in its own, be it an error or a panic of the Rust code underneath."""
+    try:
+        yield
+    except BaseException as error:
+        if not isinstance(error, fastexcel.FastExcelError) and type(error).__name__ != "PanicException":
+            raise
+        if isinstance(error, fastexcel.UnsupportedColumnTypeCombinationError):
+            raise
+        raise _unreadable(file, str(error)) from error
+
+
+def _unreadable(file: str, told: str) -> InvalidInput:
+    first_line = told.strip().splitlines()[0] if told.strip() else "no reason given"
+    if "password" in told.lower() or "encrypt" in told.lower():
+        return protected(file)
+    return InvalidInput(
+        f"{file} could not be read: {first_line}.",
+        hint="The file is probably damaged. Open it in a spreadsheet program and save it again as .xlsx.",
+        details={"file": file, "reader": told[:1000]},
+    )
+
+
+def _raw(frame: pl.DataFrame, header: Row, sheet: str, findings: tuple[Finding, ...]) -> RawTable:
+    cells = header_cells(header)
+    headers = tuple(cells[int(place)] if int(place) < len(cells) else None for place in frame.columns)
+    frame.columns = [str(position) for position in range(frame.width)]
+    return RawTable(frame.lazy(), headers, in_memory=True, sheet=sheet, findings=findings)
+
+
+def _sheet_findings(sheets: Sequence[tuple[str, bool]], read: str) -> list[Finding]:
+    hidden = [name for name, visible in sheets if not visible]
+    others = [name for name, visible in sheets if visible and name != read]
+    found: list[Finding] = []
+    if hidden:
+        text = f"The workbook has {len(hidden)} hidden sheet{'s' if len(hidden) > 1 else ''}: {', '.join(hidden)}; {'it was read by name' if read in hidden else 'not read'}."
+        found.append(Finding("hidden_sheets", passed=True, detail=text, severity="warning"))
+    if others:
+        found.append(Finding("other_sheets", passed=True, detail=f"Read: {read}. Not read: {', '.join(others)}."))
+    return found
+
+
+def _scan_findings(facts: SheetFacts) -> list[Finding]:
+    found: list[Finding] = []
+    if facts.error_count:
+        text = f"{_counted(facts.error_count, 'cell')} with a formula error, left empty: {_listed(facts.error_cells, facts.error_count)}."
+        found.append(Finding("formula_errors", passed=False, detail=text, severity="warning"))
+    if facts.merged_count:
+        text = f"{_counted(facts.merged_count, 'merged range')}, of which only the first cell has a value: {_listed(facts.merged_ranges, facts.merged_count)}."
+        found.append(Finding("merged_cells", passed=False, detail=text, severity="warning"))
+    if facts.dimension and _end_of(facts.dimension) != (column_number(facts.widest), facts.last_row) and ":" in facts.dimension:
+        text = f"The sheet declares its cells as {facts.dimension}, but they reach to {facts.widest}{facts.last_row}; all were read."
+        found.append(Finding("dimension", passed=False, detail=text, severity="info"))
+    return found
+
+
+def _end_of(dimension: str) -> tuple[int, int]:
+    cell = dimension.rpartition(":")[2]
+    column = cell.rstrip("0123456789")
+    return column_number(column), int(cell[len(column) :] or 0)
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def _listed(shown: Sequence[str], count: int) -> str:
+    return ", ".join(shown) + (" …" if count > len(shown) else "")
