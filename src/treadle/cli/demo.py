@@ -1,0 +1,110 @@
+"""treadle demo: the main job end to end, in a sandbox of its own."""
+
+import contextlib
+import tempfile
+from collections.abc import Generator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from treadle import __version__
+from treadle.cli.local import local_environment
+from treadle.cli.output import local_time, reported, say, show_json, show_table, stdout
+from treadle.cli.run_views import print_comparison, show_kpis
+from treadle.cli.runs import wait_for_end
+from treadle.control import compare, events, lock, restores, runs
+from treadle.control.run import Run
+from treadle.control.states import RunStatus
+from treadle.errors import NotFound, OperationFailed
+from treadle.flows.sales import flow, published, samples
+from treadle.flows.sales.flow import StartRequest
+from treadle.flows.sales.input_files import Wishes
+from treadle.wiring import Wiring, wired
+
+SAMPLES = Path(__file__).parents[3] / "samples"
+WHO = "demo"
+
+
+@reported
+def demo(
+    state: Annotated[Path | None, typer.Option("--state", help="Keep everything in this directory (default: a temporary one).")] = None,
+    json_output: Annotated[bool, typer.Option("--json", help="Print a summary as JSON on standard output.")] = False,
+) -> None:
+    """Start everything, run two workbooks, compare them, restore the first, show the trail, stop."""
+    with _place(state) as place:
+        say(f"Treadle {__version__} · demo in {place}")
+        _step("Starting sandbox (Entra, Fabric, OneLake) and PostgreSQL")
+        with local_environment(place) as environment, wired(environment.settings) as wiring:
+            summary = _tell(wiring, place)
+        if json_output:
+            show_json(summary)
+    say("\nDone. Everything was stopped.")
+
+
+def _tell(wiring: Wiring, place: Path) -> dict[str, Any]:
+    """The demo's story; returns what it found."""
+    superstore, orders = _samples(place)
+    _step(f"Running {superstore.name}: real orders, whose column Sales is read as revenue")
+    first = _run(wiring, superstore, {"Sales": "revenue"})
+    _step(f"Running {orders.name}: 50,000 generated orders with a conversion funnel")
+    second = _run(wiring, orders, None)
+    _step("Comparing the two runs")
+    print_comparison(compare.compare_runs(wiring.database, first.run_id, second.run_id), first, second)
+    _step(f"Restoring the first run ({str(first.run_id)[:8]}) to Files/results/current/")
+    restored = _require_success(wait_for_end(wiring, flow.restore(wiring.sales, first.run_id, WHO), 300))
+    manifest = published.verify_current(wiring.lake)
+    say(f"current/manifest.json names run {manifest.run_id}; its {len(manifest.files)} data files verify by size and SHA-256.")
+    _step("The paper trail")
+    _show_trail(wiring)
+    return {"runs": [first, second], "restore": restored, "current": manifest, "lock": lock.show_lock(wiring.database)}
+
+
+def _run(wiring: Wiring, file: Path, mapping: dict[str, str] | None) -> Run:
+    request = StartRequest(input_file=file.name, requested_by=WHO, local_file=file, wishes=Wishes(mapping))
+    run = _require_success(wait_for_end(wiring, flow.start(wiring.sales, request), 300))
+    show_kpis(run.kpis or {})
+    return run
+
+
+def _require_success(run: Run) -> Run:
+    if run.status is not RunStatus.SUCCEEDED:
+        raise OperationFailed(f"Run {run.run_id} of the demo ended as {run.status}: {run.error_message}")
+    return run
+
+
+def _show_trail(wiring: Wiring) -> None:
+    for run in reversed(runs.list_runs(wiring.database, limit=20).runs):
+        stdout().print(f"\nRun {run.run_id} · {run.input_file} · {run.status}", markup=False)
+        rows = [
+            (local_time(event.event_time), event.event_type, event.message) for event in events.list_events(wiring.database, run.run_id)
+        ]
+        show_table(("time", "type", "what happened"), rows, empty="No events.")
+    history = [
+        (item.restored_at, item.restored_by, str(item.source_run_id)[:8]) for item in restores.list_restores(wiring.database, limit=5)
+    ]
+    show_table(("restored", "by", "source run"), history, gap=True, title="Restores", empty="No restores.")
+
+
+def _samples(place: Path) -> tuple[Path, Path]:
+    superstore = SAMPLES / "superstore.xlsx"
+    if not superstore.exists():
+        raise NotFound(f"{superstore} is missing.", hint="Run the demo from a checkout of Treadle.")
+    orders = place / samples.FILE_NAME
+    if not orders.exists():
+        samples.write_sales_orders(orders)
+    return superstore, orders
+
+
+@contextlib.contextmanager
+def _place(state: Path | None) -> Generator[Path]:
+    if state:
+        state.mkdir(parents=True, exist_ok=True)
+        yield state
+        return
+    with tempfile.TemporaryDirectory(prefix="treadle-demo-") as folder:
+        yield Path(folder)
+
+
+def _step(title: str) -> None:
+    say(f"\n── {title}")

@@ -1,0 +1,239 @@
+"""treadle up and treadle sandbox: the whole environment on this machine, with no cloud."""
+
+import contextlib
+import fcntl
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Annotated, Any
+
+import structlog
+import typer
+
+from treadle.cli.options import Json
+from treadle.cli.output import reported, say, show_json
+from treadle.cli.stopping import stop_on_signal
+from treadle.errors import Conflict, InvalidInput
+from treadle.flows.sales import deploy
+from treadle.logs import configure_logs, hide_secrets
+from treadle.settings import DEFAULT_STATE, STATE_FILE_NAME, Settings, load_settings
+from treadle.wiring import wired
+
+log = structlog.get_logger()
+
+StateFolder = Annotated[Path, typer.Option("--state", envvar="TREADLE_STATE", help="Where everything of this environment is kept.")]
+WORKSPACE = "Treadle"
+WORKER_RESTART_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class LocalEnvironment:
+    """A running local environment."""
+
+    state: Path
+    settings: Settings
+    cloud: Any  # the Sandbox and the EmbeddedPostgres, for tests in the same process
+    postgres: Any
+
+
+@reported
+def up(
+    state: StateFolder = DEFAULT_STATE,
+    headless: Annotated[bool, typer.Option("--headless", help="Open nothing; only print where things are.")] = False,
+    json_output: Json = False,
+) -> None:
+    """Start sandbox, database and worker, and keep them running until Ctrl-C.
+
+    Other commands find the environment by the file treadle.env in the state directory, which is written when everything is ready.
+    """
+    del headless  # there is no portal to open yet; the option is there so that scripts need not change
+    stop = stop_on_signal()
+    _require_folder(state)
+    with _logs_in(state / "logs" / "up.jsonl"), local_environment(state) as environment, _supervised_worker(environment, stop):
+        facts = {"state": str(environment.state), "settings": str(environment.state / STATE_FILE_NAME), **_endpoints(environment.settings)}
+        if json_output:
+            show_json(facts)
+        say(f"Treadle is up: {environment.settings.treadle_environment}, nothing here reaches a cloud.")
+        for name, value in facts.items():
+            say(f"  {name:10} {value}")
+        say(f"Try:  treadle run start samples/superstore.xlsx --map Sales=revenue --wait --state {environment.state}\nStop: Ctrl-C")
+        stop.wait()
+        say("Stopping.")
+
+
+@reported
+def sandbox(
+    state: StateFolder = DEFAULT_STATE,
+    faults: Annotated[
+        Path | None, typer.Option("--faults", exists=True, dir_okay=False, help="A JSON script of faults to begin with.")
+    ] = None,
+) -> None:
+    """Start only the local stand-ins of Entra, Fabric and OneLake, without database and worker."""
+    from treadle.sandbox.server import serve  # noqa: PLC0415 - production needs no sandbox, nor what it is built from
+
+    _require_folder(state)
+    with _sole_owner(state):
+        serve(state, faults_file=faults)
+
+
+@contextlib.contextmanager
+def local_environment(state: Path) -> Generator[LocalEnvironment]:
+    """Start sandbox and database in this process, put notebook and pipeline in place, write `treadle.env`; stop all on leaving.
+
+    Raises:
+        Conflict: another process has this state directory up already.
+    """
+    from treadle.sandbox.postgres import EmbeddedPostgres  # noqa: PLC0415 - see `sandbox`
+    from treadle.sandbox.server import Sandbox  # noqa: PLC0415
+
+    state = state.absolute()
+    _require_folder(state)
+    with _sole_owner(state), _settings_file(state), EmbeddedPostgres(state / "postgres") as postgres, Sandbox(state) as cloud:
+        values = _connection_values(cloud, postgres)
+        secret = values["FABRIC_CLIENT_SECRET"]
+        hide_secrets([secret])
+        items = _deploy(values)
+        _write_env(state, values | items)
+        yield LocalEnvironment(state, load_settings(state), cloud, postgres)
+
+
+def _connection_values(cloud: Any, postgres: Any) -> dict[str, str]:
+    """Everything but the items of the workspace, which do not exist yet."""
+    database = postgres.conninfo
+    return {
+        "TREADLE_ENVIRONMENT": "SANDBOX",
+        "FABRIC_TENANT_ID": cloud.credentials.tenant_id,
+        "FABRIC_CLIENT_ID": cloud.credentials.client_id,
+        "FABRIC_CLIENT_SECRET": cloud.credentials.client_secret,
+        "OWNER_UPN": cloud.credentials.owner_upn,
+        "OWNER_OBJECT_ID": cloud.credentials.owner_object_id,
+        "ENTRA_AUTHORITY_URL": cloud.endpoints.entra_url,
+        "FABRIC_API_URL": cloud.endpoints.fabric_url,
+        "ONELAKE_URL": cloud.endpoints.dfs_url,
+        "ONELAKE_BLOB_URL": cloud.endpoints.blob_url,
+        "SANDBOX_ADMIN_URL": cloud.endpoints.admin_url,
+        "SANDBOX_PROXY_URL": cloud.endpoints.proxy_url,
+        "TREADLE_CA_FILE": str(cloud.endpoints.ca_file),
+        "TREADLE_POLL_SECONDS": "1",
+        "PG_HOST": str(database["host"]),
+        "PG_PORT": str(database["port"]),
+        "PG_DATABASE": str(database["dbname"]),
+        "PG_USER": str(database["user"]),
+        "PG_PASSWORD": "none-needed",  # the socket trusts its user; named, so that one from the environment is not sent to it
+        "PG_SSLMODE": "disable",
+    }
+
+
+def _deploy(values: dict[str, str]) -> dict[str, str]:
+    """Create workspace and lakehouse, and publish notebook and pipeline, through the same client and API as in production."""
+    not_yet = dict.fromkeys(("FABRIC_WORKSPACE_ID", "FABRIC_LAKEHOUSE_ID", "FABRIC_PIPELINE_ID"), deploy.ZERO_GUID)
+    settings = Settings(**{name.lower(): value for name, value in (values | not_yet).items()})  # pyright: ignore[reportArgumentType] - parsed by pydantic
+    with wired(settings) as wiring:
+        place = deploy.deploy_all(wiring.fabric, workspace_name=WORKSPACE)
+    return {"FABRIC_WORKSPACE_ID": place.workspace_id, "FABRIC_LAKEHOUSE_ID": place.lakehouse_id, "FABRIC_PIPELINE_ID": place.pipeline_id}
+
+
+def _write_env(state: Path, values: dict[str, str]) -> None:
+    """Write treadle.env in one step, readable by its owner alone: it holds the sandbox's client secret."""
+    temporary = state / f".{STATE_FILE_NAME}.new"
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.writelines(f"{name}={value}\n" for name, value in values.items())
+    temporary.replace(state / STATE_FILE_NAME)
+
+
+@contextlib.contextmanager
+def _settings_file(state: Path) -> Generator[None]:
+    """There is a treadle.env only while everything is up; one that a killed `up` left behind would send others nowhere."""
+    (state / STATE_FILE_NAME).unlink(missing_ok=True)
+    try:
+        yield
+    finally:
+        (state / STATE_FILE_NAME).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _sole_owner(state: Path) -> Generator[None]:
+    """Two environments in one directory would fight over ports and files."""
+    with (state / "up.lock").open("w") as owner:
+        try:
+            fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Conflict(
+                f"{state} is up already, in another process.", hint="Use it, stop it, or give another directory with --state."
+            ) from None
+        yield
+
+
+def _require_folder(state: Path) -> None:
+    """Raises InvalidInput when the state directory cannot be made or written."""
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+        (state / "up.lock").touch()
+    except OSError as error:
+        raise InvalidInput(f"{state} cannot hold an environment: {error.strerror}.", hint="Give another directory with --state.") from error
+
+
+@contextlib.contextmanager
+def _logs_in(file: Path) -> Generator[None]:
+    """Keep the log of what runs in this process in a file: its terminal belongs to the person who started it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a", buffering=1, encoding="utf-8") as stream:
+        configure_logs("INFO", stream=stream)
+        try:
+            yield
+        finally:
+            configure_logs("WARNING")
+
+
+@contextlib.contextmanager
+def _supervised_worker(environment: LocalEnvironment, stop: threading.Event) -> Generator[None]:
+    """Run `treadle worker` as a process of its own, and start it again when it dies."""
+    logs = environment.state / "logs"
+    logs.mkdir(exist_ok=True)
+    with (logs / "worker.jsonl").open("ab") as log_file:
+        keeper = threading.Thread(target=_keep_worker, args=(environment.state, log_file, stop), name="worker-keeper")
+        keeper.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            keeper.join()
+
+
+def _keep_worker(state: Path, log_file: IO[bytes], stop: threading.Event) -> None:
+    while not stop.is_set():
+        # A session of its own: Ctrl-C reaches us, and we stop the worker orderly. Its standard input ends with us, and so does the worker.
+        process = subprocess.Popen(
+            [sys.executable, "-m", "treadle", "worker", "--with-parent", "--state", str(state)],
+            stdin=subprocess.PIPE,
+            stdout=log_file,
+            stderr=log_file,
+            start_new_session=True,
+        )
+        (state / "worker.pid").write_text(str(process.pid))
+        while process.poll() is None and not stop.wait(0.2):
+            pass
+        if stop.is_set():
+            process.terminate()
+            process.wait()
+        if process.stdin:
+            process.stdin.close()
+        if stop.is_set():
+            return
+        log.warning("worker.died", code=process.returncode)
+        stop.wait(WORKER_RESTART_SECONDS)
+
+
+def _endpoints(settings: Settings) -> dict[str, str]:
+    return {
+        "entra": settings.entra_authority_url,
+        "fabric": settings.fabric_api_url,
+        "onelake": settings.onelake_url,
+        "ca file": str(settings.treadle_ca_file),
+        "postgres": f"host={settings.pg_host} port={settings.pg_port} dbname={settings.pg_database} user={settings.pg_user}",
+        "logs": "logs/ in the state directory",
+    }

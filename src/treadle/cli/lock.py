@@ -1,0 +1,54 @@
+"""treadle lock …: who holds the lock, and freeing a dead one."""
+
+from typing import Annotated
+
+import typer
+
+from treadle.cli.options import Json, State, User, acting_user, say_environment, session
+from treadle.cli.output import local_time, reported, say, show_json
+from treadle.control import lock, runs
+from treadle.flows.sales.release import release_lock
+
+app = typer.Typer(no_args_is_help=True, help="The lock that lets one run at a time through.")
+
+
+@app.command("show")
+@reported
+def show(state: State = None, json_output: Json = False) -> None:
+    """Show whether the lock is free, and if not, who holds it since when."""
+    with session(state) as wiring:
+        held = lock.show_lock(wiring.database)
+        if json_output:
+            show_json(held)
+        elif held.run_id is None:
+            typer.echo("free")
+        else:
+            what = f" · {held.run.input_file} · {held.run.status}" if held.run else " · a run that is not recorded"
+            typer.echo(f"held by {held.locked_by} · run {held.run_id}{what} · since {local_time(held.locked_at)}")
+
+
+@app.command("release")
+@reported
+def release(
+    reason: Annotated[str, typer.Option("--reason", help="Why; it is recorded with your name.")],
+    even_if_running: Annotated[
+        bool,
+        typer.Option(
+            "--even-if-running", help="Release although the Fabric job may still run. What it publishes later is mixed with the next run's."
+        ),
+    ] = False,
+    user: User = None,
+    state: State = None,
+    json_output: Json = False,
+) -> None:
+    """Free a lock that nobody will free any more. The run's Fabric job is cancelled first and seen to its end."""
+    with session(state) as wiring:
+        say_environment(wiring.settings)
+        held = release_lock(wiring.sales, acting_user(wiring, user), reason, even_if_running=even_if_running)
+        if json_output:
+            show_json(held)
+        ended = runs.get_run(wiring.database, held.run.run_id) if held.run else None
+        say(
+            f"The lock is free. It was held by {held.locked_by} for run {held.run_id}"
+            + (f", which is {ended.status}." if ended else ", which is not recorded.")
+        )

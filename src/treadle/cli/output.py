@@ -1,0 +1,203 @@
+"""What a person and a script see: data on standard output, messages on standard error, an exit code that says what to do."""
+
+import functools
+import json
+import os
+import sys
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from enum import Enum
+from pathlib import Path
+from typing import Any, Final, NoReturn, ParamSpec, TypeVar, cast
+from uuid import UUID
+
+import structlog
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
+from rich.table import Table
+
+from treadle import errors
+from treadle.logs import redact, redact_value
+
+log = structlog.get_logger()
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# docs/reference/commands.md is generated from this.
+EXIT_CODES: Final[Mapping[type[BaseException], int]] = {
+    errors.InvalidInput: 2,
+    errors.NotFound: 3,
+    errors.Conflict: 4,
+    errors.Unauthenticated: 5,
+    errors.PermissionDenied: 5,
+    errors.Throttled: 6,
+    errors.Unavailable: 6,
+    errors.OutcomeUnknown: 6,
+    errors.OperationFailed: 7,
+    errors.ChecksumMismatch: 7,
+    errors.UnexpectedAnswer: 7,
+    KeyboardInterrupt: 130,
+}
+DEFECT: Final = 1
+
+# One word, one sign, one colour per status, wherever a status is shown.
+STATUS_STYLES: Final[Mapping[str, tuple[str, str]]] = {
+    "SUBMITTED": ("○", "cyan"),
+    "QUEUED": ("◔", "cyan"),
+    "RUNNING": ("◑", "blue"),
+    "SUCCEEDED": ("●", "green"),
+    "FAILED": ("✕", "red"),
+}
+
+NUMERIC_COLUMNS: Final = ("size", "revenue", "orders", "change", "%", "figure", "distinct")
+
+stderr = Console(stderr=True, highlight=False)
+
+
+def stdout() -> Console:
+    """The console for data. Piped into another program it is as wide as the data, not 80 columns."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=200)
+
+
+def say(message: str) -> None:
+    """Tell the person at the terminal; never part of the data."""
+    stderr.print(escape(redact(message)), soft_wrap=True)
+
+
+def show_json(data: Any) -> None:
+    """Print one JSON document."""
+    _write(json.dumps(as_json(data), ensure_ascii=False, indent=2, allow_nan=False))
+
+
+def show_json_line(data: Any) -> None:
+    """Print one JSON object on a line of its own, for a stream of them."""
+    _write(json.dumps(as_json(data), ensure_ascii=False, allow_nan=False))
+
+
+def _write(text: str) -> None:
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except (OSError, AttributeError) as error:  # a full disk; or a standard output that is closed, which Python shows as None
+        raise errors.Unavailable(
+            f"Standard output cannot be written: {getattr(error, 'strerror', 'it is closed')}.", hint="The command itself was carried out."
+        ) from error
+
+
+@contextmanager
+def upload_progress(name: str) -> Generator[Callable[[int, int], None]]:
+    """Show how far an upload is, on a terminal; yields what to call with the bytes done and the bytes in all."""
+    columns = ("{task.description}", BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as bar:
+        task = bar.add_task(name, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def as_json(value: Any) -> Any:  # noqa: PLR0911 - one line a kind of value
+    """Turn our values into what JSON has: times in ISO 8601 UTC, decimals as numbers, absent as null."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {item.name: as_json(getattr(value, item.name)) for item in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(name): as_json(item) for name, item in cast("Mapping[Any, Any]", value).items()}
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    if isinstance(value, Decimal):
+        return float(value)
+    if isinstance(value, UUID | date | Path):
+        return str(value)
+    if isinstance(value, Iterable) and not isinstance(value, str | bytes):
+        return [as_json(item) for item in cast("Iterable[Any]", value)]
+    return value
+
+
+def show_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str | None = None, gap: bool = False, empty: str) -> None:
+    """Print a table, or what an empty one means. gap: set off from what stands above it."""
+    table = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, justify="right" if column.endswith(NUMERIC_COLUMNS) else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(item) for item in row))
+    if table.row_count:
+        if gap:
+            stdout().print()
+        stdout().print(table)
+    else:
+        say(empty)
+
+
+def status_cell(status: str) -> str:
+    """A status with its sign and colour, as rich markup."""
+    sign, colour = STATUS_STYLES.get(status, ("?", "yellow"))
+    return f"[{colour}]{sign} {status}[/]"
+
+
+def local_time(moment: datetime | None) -> str:
+    """A moment in the time zone of this terminal; a dash when there is none."""
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S") if moment else "–"
+
+
+def reported(command: Callable[P, R]) -> Callable[P, R]:
+    """Turn what a command raises into a message and an exit code: the one place where the CLI catches."""
+
+    @functools.wraps(command)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except errors.TreadleError as error:
+            _report(error, as_data=bool(kwargs.get("json_output")))
+        except KeyboardInterrupt:
+            say("Interrupted. What was started goes on; see it with: treadle run ls")
+            raise typer.Exit(EXIT_CODES[KeyboardInterrupt]) from None
+        except BrokenPipeError:  # the reader (head, less) has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from None
+        except Exception as error:
+            if isinstance(error, typer.Exit | typer.Abort):
+                raise
+            log.exception("cli.defect")
+            say(f"Treadle has a defect: {type(error).__name__}: {error}. The log line above has the details.")
+            raise typer.Exit(DEFECT) from None
+
+    return wrapper
+
+
+def exit_code(error: BaseException) -> int:
+    """The documented exit code of an error: that of the nearest class that has one."""
+    return next((EXIT_CODES[kind] for kind in type(error).__mro__ if kind in EXIT_CODES), DEFECT)
+
+
+def _report(error: errors.TreadleError, *, as_data: bool) -> NoReturn:
+    if as_data:
+        told = {"error": type(error).__name__, "message": error.message, "hint": error.hint, "details": error.details}
+        sys.stderr.write(json.dumps(redact_value(as_json(told)), ensure_ascii=False) + "\n")
+    else:
+        stderr.print(f"[bold red]Error:[/] {escape(redact(error.message))}", soft_wrap=True)
+        if error.hint:
+            stderr.print(f"[bold]Next:[/]  {escape(redact(error.hint))}", soft_wrap=True)
+    raise typer.Exit(exit_code(error))
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, datetime):
+        return local_time(value)
+    if isinstance(value, float | Decimal):
+        return f"{value:,.2f}"
+    return value if isinstance(value, Markup) else escape(str(value))
+
+
+class Markup(str):
+    """Text that is rich markup already."""
+
+    __slots__ = ()

@@ -1,0 +1,34 @@
+"""Look into a workbook as a run would, without a run: what `treadle files profile` shows."""
+
+import tempfile
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from treadle.flows.sales.isolation import run_isolated
+
+_JOB: Final = "treadle.flows.sales.inspect_file:profile_of"  # named, so that the child alone loads Polars
+
+
+def inspect_file(path: Path, *, mapping: Mapping[str, str], sheet: str | None) -> dict[str, Any]:
+    """Return the profile of a workbook on this machine, in the form of `import_profile.json`.
+
+    A missing required column is a failed check in it, with the mapping that would mend it: seeing the columns is how one finds out.
+
+    Raises:
+        InvalidInput: it cannot be read; nothing the file contains can harm this process.
+    """
+    return run_isolated(_JOB, {"path": str(path), "mapping": dict(mapping), "sheet": sheet, "today": datetime.now(UTC).date().isoformat()})
+
+
+def profile_of(*, path: str, mapping: dict[str, str], sheet: str | None, today: str) -> dict[str, Any]:
+    """The child's part of `inspect_file`."""
+    from treadle.flows.sales.profile import FileFacts, compute_profile  # noqa: PLC0415 - brings Polars, for the child alone
+    from treadle.flows.sales.reading import read_clean_table  # noqa: PLC0415
+
+    file = Path(path)
+    facts = FileFacts(file.name, file.stat().st_size, datetime.fromtimestamp(file.stat().st_mtime, UTC))
+    with tempfile.TemporaryDirectory(prefix="treadle-") as scratch:
+        table = read_clean_table(file, sheet=sheet, mapping=mapping, scratch=Path(scratch), incomplete=True)
+        return compute_profile(table, facts, date.fromisoformat(today))
