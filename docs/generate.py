@@ -1,0 +1,100 @@
+"""Writes docs/reference/settings.md and commands.md from the code. `make docs` runs it; a test compares.
+
+The descriptions of settings are their comments in settings.py: one place, read by people in both.
+"""
+
+import ast
+import inspect
+import io
+import tokenize
+from pathlib import Path
+from types import ModuleType
+
+import typer
+from pydantic_core import PydanticUndefined
+from typer.main import get_command
+
+from treadle import settings
+from treadle.cli import app
+from treadle.cli.output import EXIT_CODES
+
+REFERENCE = Path(__file__).parent / "reference"
+
+
+def settings_page() -> str:
+    """Every setting with its default and meaning."""
+    remarks = _remarks(settings)
+    lines = ["# Settings", "", (settings.__doc__ or "").strip(), "", "| setting | default | meaning |", "| --- | --- | --- |"]
+    for name, field in settings.Settings.model_fields.items():
+        default = "**required**" if field.default is PydanticUndefined else "–" if field.default is None else f"`{field.default}`"
+        lines.append(f"| `{name.upper()}` | {default} | {remarks.get(name, '')} |")
+    return "\n".join(lines) + "\n"
+
+
+def commands_page() -> str:
+    """Every command with its help, as the terminal shows it, and the exit codes."""
+    lines = [
+        "# Commands",
+        "",
+        "Every command takes `--json` where it has data to give; data go to standard output, messages to standard error.",
+        "",
+    ]
+    for path, command in _commands(get_command(app), "treadle"):
+        context = typer.Context(command, info_name=path)
+        usage = " ".join(command.collect_usage_pieces(context))
+        lines += [f"## `{path}`", "", f"`{path} {usage}`", "", (command.help or "").strip(), ""]
+        lines += [
+            f"- {_option(parameter)}"
+            for parameter in command.params
+            if parameter.name != "help" and not getattr(parameter, "hidden", False)
+        ]
+        lines += [""]
+    lines += [
+        "## Exit codes",
+        "",
+        "| code | meaning |",
+        "| --- | --- |",
+        "| 0 | done |",
+        "| 1 | a defect of Treadle, or a failed check of `doctor` |",
+    ]
+    by_code: dict[int, list[str]] = {}
+    for kind, code in EXIT_CODES.items():
+        by_code.setdefault(code, []).append(kind.__name__)
+    lines += [f"| {code} | {', '.join(kinds)} |" for code, kinds in sorted(by_code.items())]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Write both pages."""
+    REFERENCE.mkdir(exist_ok=True)
+    (REFERENCE / "settings.md").write_text(settings_page())
+    (REFERENCE / "commands.md").write_text(commands_page())
+
+
+def _commands(command: object, path: str) -> list[tuple[str, typer.core.TyperCommand]]:
+    children = getattr(command, "commands", None)
+    if children is None:
+        return [(path, command)]  # type: ignore[list-item]
+    return [found for name, child in children.items() for found in _commands(child, f"{path} {name}")]
+
+
+def _option(parameter: object) -> str:
+    names = ", ".join(f"`{name}`" for name in [*parameter.opts, *parameter.secondary_opts])  # type: ignore[attr-defined]
+    return f"{names}: {getattr(parameter, 'help', None) or ''}".rstrip(": ")
+
+
+def _remarks(module: ModuleType) -> dict[str, str]:
+    """Setting → the comment at the end of its line."""
+    source = inspect.getsource(module)
+    comments = {
+        token.start[0]: token.string.lstrip("# ")
+        for token in tokenize.generate_tokens(io.StringIO(source).readline)
+        if token.type == tokenize.COMMENT
+    }
+    (klass,) = (node for node in ast.parse(source).body if isinstance(node, ast.ClassDef) and node.name == "Settings")
+    fields = [node for node in klass.body if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)]
+    return {node.target.id: comments.get(node.end_lineno or 0, "") for node in fields}
+
+
+if __name__ == "__main__":
+    main()
