@@ -84,3 +84,4 @@ def _route_library_logs() -> None:
     root = logging.getLogger()
     root.handlers = [handler for handler in root.handlers if not isinstance(handler, _ToStructlog)]
     root.addHandler(_ToStructlog(level=logging.WARNING))
+    root.setLevel(logging.WARNING)  # a library may have raised it, and with it silenced every other one
