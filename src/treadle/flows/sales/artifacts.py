@@ -11,9 +11,11 @@ import polars as pl
 
 from treadle.flows.sales.beside import read_funnel, read_mapping
 from treadle.flows.sales.column_mapping import ColumnMapping
+from treadle.flows.sales.files import flushed_entry
 from treadle.flows.sales.json_text import to_json
 from treadle.flows.sales.kpis import compute_kpis
 from treadle.flows.sales.lakehouse import KPIS, PROFILE
+from treadle.flows.sales.manifest import FileEntry
 from treadle.flows.sales.profile import FileFacts, compute_profile, fallback_profile
 from treadle.flows.sales.reading import read_clean_table
 from treadle.flows.sales.table import CleanTable, Finding
@@ -32,7 +34,7 @@ _IN_MEMORY_ROWS: Final = 1_000_000  # a longer table is streamed to Parquet, and
 def build_artifacts(  # noqa: PLR0913 - one JSON-able argument each, for the way to a child process
     *, input_path: str, lakehouse: str, input_file: str, folder: str, run_id: str, modified_at: str, today: str
 ) -> dict[str, Any]:
-    """Write the four data files into `folder`, and return what the run's metadata tells of the table, JSON-able.
+    """Write the four data files into `folder`, on disk for good, and return what the run's metadata tells of them and the table, JSON-able.
 
     `warnings` of the result says what could not be computed, and which checks of the file warn.
 
@@ -44,20 +46,27 @@ def build_artifacts(  # noqa: PLR0913 - one JSON-able argument each, for the way
     mapping = read_mapping(Path(lakehouse), input_file)
     funnel, unreadable = read_funnel(Path(lakehouse), input_file)
     table = over_the_fastest(_read(path, mapping, target), target)
-    with ThreadPoolExecutor(1, "write") as threads:  # one: what a long table needs in memory is not needed twice at a time
-        written = threads.submit(write_table, table, target)
+    with ThreadPoolExecutor(2, "figures") as threads:
+        tables = threads.submit(_write_tables, table, target)
         computed = threads.submit(compute_kpis, table, funnel)
         profile, failures = _profile(table, facts, date.fromisoformat(today))
-        written.result()
         kpis, findings = computed.result()
-    _write(target / KPIS, {"run_id": run_id, "input_file": input_file, **kpis})
-    _write(target / PROFILE, profile)
-    return _told(table, list_warnings([*unreadable, *findings, *failures], profile["validations"]))
+        figures = [
+            _write_figures(target / KPIS, {"run_id": run_id, "input_file": input_file, **kpis}),
+            _write_figures(target / PROFILE, profile),
+        ]
+        files = [*tables.result(), *figures]
+    return _told(table, files, list_warnings([*unreadable, *findings, *failures], profile["validations"]))
 
 
-def _write(path: Path, content: Mapping[str, Any]) -> None:
-    """Not flushed to disk: the parent does so for all files when it takes them over."""
-    path.write_bytes(to_json(content).encode())
+def _write_tables(table: CleanTable, folder: Path) -> list[FileEntry]:
+    write_table(table, folder)
+    return [flushed_entry(folder / PARQUET), flushed_entry(folder / CSV)]
+
+
+def _write_figures(path: Path, figures: Mapping[str, Any]) -> FileEntry:
+    path.write_bytes(to_json(figures).encode())
+    return flushed_entry(path)
 
 
 def _read(path: Path, mapping: ColumnMapping, folder: Path) -> CleanTable:
@@ -66,8 +75,9 @@ def _read(path: Path, mapping: ColumnMapping, folder: Path) -> CleanTable:
     return read_clean_table(path, sheet=mapping.sheet, mapping=mapping.columns, scratch=scratch)
 
 
-def _told(table: CleanTable, warnings: list[str]) -> dict[str, Any]:
+def _told(table: CleanTable, files: Sequence[FileEntry], warnings: list[str]) -> dict[str, Any]:
     return {
+        "files": [file.as_json() for file in files],
         "sheet": table.sheet,
         "mapping": dict(table.mapping),
         "row_count": table.row_count,

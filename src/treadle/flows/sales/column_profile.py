@@ -59,12 +59,15 @@ class _Bins:
     count: int
 
 
-def column_facts(table: CleanTable) -> list[ColumnFacts]:
-    """Look over every column in one pass: nulls, the estimated number of distinct values, and the range of numbers and dates."""
+def column_facts(table: CleanTable, *, count_rows: bool) -> tuple[list[ColumnFacts], int | None]:
+    """Look over every column in one pass: nulls, the estimated number of distinct values, the range of numbers and dates; and the distinct rows.
+
+    count_rows: whether the distinct rows are wanted; see `look_over`.
+    """
     ranged = {column.name for column in table.columns if column.kind in _NUMBERS | _TIMES}
     names = [column.name for column in table.columns]
-    looks = look_over(nw.from_native(table.frame), names, ranged=ranged, row_count=table.row_count)
-    return [ColumnFacts(column, *looks[column.name]) for column in table.columns]
+    looks, distinct_rows = look_over(nw.from_native(table.frame), names, ranged=ranged, count_rows=count_rows, row_count=table.row_count)
+    return [ColumnFacts(column, *looks[column.name]) for column in table.columns], distinct_rows
 
 
 def profile_column(table: CleanTable, facts: ColumnFacts) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 from uuid import uuid4
@@ -38,13 +39,18 @@ def entry_of_open(name: str, file: BinaryIO) -> FileEntry:
 
 
 def copy_durably(source: Path, target: Path) -> FileEntry:
-    """Copy a file, on disk for good, and say what the copy is, read from its own bytes while the disk takes them."""
+    """Copy a file, on disk for good, and say what the copy is, under the name of its source."""
     shutil.copyfile(source, target)
-    with target.open("rb") as copy, ThreadPoolExecutor(1, "flush") as threads:
-        flushed = threads.submit(flush_to_disk, copy)
-        entry = entry_of(target)
+    return replace(flushed_entry(target), name=source.name)
+
+
+def flushed_entry(path: Path) -> FileEntry:
+    """Make a file survive a power cut, and say what it is, read from its bytes while the disk takes them."""
+    with path.open("rb") as file, ThreadPoolExecutor(1, "flush") as threads:
+        flushed = threads.submit(flush_to_disk, file)
+        entry = entry_of(path)
         flushed.result()
-    return FileEntry(source.name, entry.size_bytes, entry.sha256)
+    return entry
 
 
 def require_entry(path: Path, entry: FileEntry) -> None:

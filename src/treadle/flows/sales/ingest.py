@@ -18,7 +18,7 @@ import structlog
 
 from treadle.errors import Conflict, InvalidInput, NotFound, OperationFailed, UnexpectedAnswer
 from treadle.flows.sales.failure import failure_told
-from treadle.flows.sales.files import entry_of, exclusively, flush_to_disk, remove_temporaries, require_inside, write_json
+from treadle.flows.sales.files import entry_of, exclusively, remove_temporaries, require_inside, write_json
 from treadle.flows.sales.input_file import check_input_file, check_run_id, restore_source
 from treadle.flows.sales.isolation import Limits, run_isolated
 from treadle.flows.sales.lakehouse import DATA_FILES, FAILED, IMPORT, RUN_METADATA, STARTED, import_path, run_path
@@ -124,7 +124,7 @@ def _finish_workbook(run: _Run) -> RunRecord:
     attempt.mkdir()
     try:
         built, source = _build(run, path, attempt)
-        files = _move_into_place(attempt, run.path())
+        files = _move_into_place(attempt, run.path(), built)
     finally:
         shutil.rmtree(attempt, ignore_errors=True)
     record = write_run_metadata(run.lakehouse, run.run_id, _workbook_metadata(run, built, source, files))
@@ -187,24 +187,15 @@ def _positive(name: str, standard: float) -> float:
     return value
 
 
-def _move_into_place(attempt: Path, folder: Path) -> list[FileEntry]:
-    """Take the child's files over, on disk for good, and return what they are."""
-    missing = [name for name in DATA_FILES if not (attempt / name).is_file()]
+def _move_into_place(attempt: Path, folder: Path, built: dict[str, Any]) -> list[FileEntry]:
+    """Take the child's files over, and return what it says they are: publishing, which hashes the copies, is the check of that."""
+    files = {str(file["name"]): FileEntry(file["name"], file["size_bytes"], file["sha256"]) for file in built["files"]}
+    missing = [name for name in DATA_FILES if name not in files or not (attempt / name).is_file()]
     if missing:
         raise OperationFailed(f"The reader ended well but did not write {', '.join(missing)}.", hint="Report this as a defect of Treadle.")
-    made = [attempt / name for name in DATA_FILES]
-    with ThreadPoolExecutor(2, "flush") as flushing, ThreadPoolExecutor(2, "hash") as hashing:
-        flushed = flushing.map(_flush, made)
-        entries = list(hashing.map(entry_of, made))
-        list(flushed)
-    for path in made:
-        path.replace(folder / path.name)
-    return entries
-
-
-def _flush(path: Path) -> None:
-    with path.open("rb") as file:
-        flush_to_disk(file)
+    for name in DATA_FILES:
+        (attempt / name).replace(folder / name)
+    return [files[name] for name in DATA_FILES]
 
 
 def _workbook_metadata(run: _Run, built: dict[str, Any], source: dict[str, Any], files: list[FileEntry]) -> dict[str, Any]:

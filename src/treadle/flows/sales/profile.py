@@ -9,7 +9,7 @@ import narwhals as nw
 
 from treadle.flows.sales.column_profile import ColumnFacts, column_facts, profile_column, shown_value
 from treadle.flows.sales.kpis import ORDER_ID, REQUIRED_COLUMNS, REVENUE, choose_date_column
-from treadle.flows.sales.scan import collect, distinct_row_hashes
+from treadle.flows.sales.scan import collect
 from treadle.flows.sales.table import CleanTable, ColumnKind, Finding, Severity
 
 SAMPLE_ROWS: Final = 20
@@ -28,13 +28,13 @@ class FileFacts:
 
 def compute_profile(table: CleanTable, file: FileFacts, today: date) -> dict[str, Any]:
     """Return the content of `import_profile.json`. Dates after `today` (UTC) are reported as lying in the future."""
-    facts = column_facts(table)
+    facts, distinct_rows = column_facts(table, count_rows=table.row_count > _EXACT_DUPLICATES)
     schema = [profile_column(table, column) for column in facts]
     return {
         **_heading(table, file),
         "schema": schema,
         "date_range": _date_range(table, facts),
-        "validations": [_as_json(finding) for finding in _validations(table, facts, schema, today)],
+        "validations": [_as_json(finding) for finding in _validations(table, facts, schema, distinct_rows, today)],
         "sample_rows": _sample_rows(table),
     }
 
@@ -81,7 +81,9 @@ def _as_json(finding: Finding) -> dict[str, Any]:
     return {"check": finding.check, "passed": finding.passed, "detail": finding.detail, "severity": finding.severity}
 
 
-def _validations(table: CleanTable, facts: Sequence[ColumnFacts], schema: Sequence[Mapping[str, Any]], today: date) -> list[Finding]:
+def _validations(
+    table: CleanTable, facts: Sequence[ColumnFacts], schema: Sequence[Mapping[str, Any]], distinct_rows: int | None, today: date
+) -> list[Finding]:
     """What cleaning found, then every check of our own that cleaning has not answered already; a column that is missing has no checks."""
     by_name = {column.column.name: column for column in facts}
     order_ids = next((entry for entry in schema if entry["column"] == ORDER_ID), None)
@@ -93,7 +95,7 @@ def _validations(table: CleanTable, facts: Sequence[ColumnFacts], schema: Sequen
         *([_revenue_numeric(revenue), _revenue_not_negative(table, revenue)] if revenue else []),
         _no_null_rows(table),
         *_dates(facts, today),
-        _duplicate_rows(table, order_ids),
+        _duplicate_rows(table, order_ids, distinct_rows),
         _renamed_columns(table),
     ]
     answered = {finding.check for finding in table.findings}
@@ -159,18 +161,18 @@ def _day(moment: date) -> date:
     return moment.date() if isinstance(moment, datetime) else moment
 
 
-def _duplicate_rows(table: CleanTable, order_ids: Mapping[str, Any] | None) -> Finding:
-    count, how = _count_duplicates(table, order_ids)
+def _duplicate_rows(table: CleanTable, order_ids: Mapping[str, Any] | None, distinct_rows: int | None) -> Finding:
+    count, how = _count_duplicates(table, order_ids, distinct_rows)
     return _check("duplicate_rows", not count, f"{count:,} rows repeat another row in every column{how}; they are counted like the others.")
 
 
-def _count_duplicates(table: CleanTable, order_ids: Mapping[str, Any] | None) -> tuple[int, str]:
-    frame = nw.from_native(table.frame)
+def _count_duplicates(table: CleanTable, order_ids: Mapping[str, Any] | None, distinct_rows: int | None) -> tuple[int, str]:
+    """distinct_rows: by their hash; None when they are few enough to be compared whole."""
     if order_ids and order_ids["distinct_exact"] and order_ids["distinct_count"] == table.row_count:
         return 0, ""  # no two rows share an order id, so none are equal
-    if table.row_count > _EXACT_DUPLICATES:
-        return table.row_count - distinct_row_hashes(frame, row_count=table.row_count), " (compared by a 64-bit hash)"
-    return table.row_count - collect(frame.unique(keep="any").select(nw.len()), row_count=table.row_count).item(), ""
+    if distinct_rows is not None:
+        return table.row_count - distinct_rows, " (compared by a 64-bit hash)"
+    return table.row_count - collect(nw.from_native(table.frame).unique(keep="any").select(nw.len()), row_count=table.row_count).item(), ""
 
 
 def _renamed_columns(table: CleanTable) -> Finding:

@@ -27,17 +27,19 @@ def collect_all(frames: Sequence[nw.LazyFrame[Any]], *, row_count: int) -> list[
 
 
 def look_over(
-    frame: nw.LazyFrame[Any], names: Sequence[str], *, ranged: Collection[str], row_count: int
-) -> dict[str, tuple[int, int, Any, Any]]:
-    """Column → nulls, estimated distinct values (HyperLogLog, which narwhals lacks), least and greatest value; all in one pass.
+    frame: nw.LazyFrame[Any], names: Sequence[str], *, ranged: Collection[str], count_rows: bool, row_count: int
+) -> tuple[dict[str, tuple[int, int, Any, Any]], int | None]:
+    """Column → nulls, estimated distinct values (HyperLogLog, which narwhals lacks), least and greatest value; and the distinct rows. All in one pass.
 
     ranged: the columns whose range is wanted; that of the others is null. NaN and infinity have no place in a range.
+    count_rows: whether the distinct rows are wanted, counted by a 64-bit hash: at 10 million rows, the chance that one is missed is 3 in a million.
     """
     native = _native(frame)
     floats = {name for name, dtype in native.collect_schema().items() if dtype.is_float()}
     wanted = [look for name in names for look in _looks(name, ranged=name in ranged, is_float=name in floats)]
-    answer = iter(native.select(wanted).collect(engine=_engine(row_count)).row(0))
-    return {name: (next(answer), next(answer), next(answer), next(answer)) for name in names}
+    distinct_rows = [_row_hash(names).n_unique().alias("distinct\0rows")] if count_rows else []
+    answer = iter(native.select(*wanted, *distinct_rows).collect(engine=_engine(row_count)).row(0))
+    return {name: (next(answer), next(answer), next(answer), next(answer)) for name in names}, next(answer, None)
 
 
 def _looks(name: str, *, ranged: bool, is_float: bool) -> list[pl.Expr]:
@@ -61,12 +63,9 @@ def partitions(frame: nw.LazyFrame[Any], column: str, *, groups: int) -> Iterato
         yield nw.from_native(native.filter(pl.col(column).hash() % parts == part))
 
 
-def distinct_row_hashes(frame: nw.LazyFrame[Any], *, row_count: int) -> int:
-    """Count the distinct 64-bit hashes of whole rows: at 10 million rows, the chance that one is missed is 3 in a million."""
-    native = _native(frame)
-    hashes = (pl.col(name).hash(seed) for seed, name in enumerate(native.collect_schema().names()))
-    row_hash = functools.reduce(operator.add, hashes)  # wraps around; quicker than the hash of a struct, which gathers each row first
-    return int(native.select(row_hash.n_unique()).collect(engine=_engine(row_count)).item())
+def _row_hash(names: Sequence[str]) -> pl.Expr:
+    """Wraps around; quicker than the hash of a struct, which gathers each row first."""
+    return functools.reduce(operator.add, (pl.col(name).hash(seed) for seed, name in enumerate(names)))
 
 
 def _native(frame: nw.LazyFrame[Any]) -> pl.LazyFrame:

@@ -19,6 +19,7 @@ _SPARSE_FROM_CELLS: Final = 2_000_000
 _SPARSE_FROM_ROWS: Final = 500_000
 _SPARSE_RATIO: Final = 10
 _CELL_LIMIT: Final = 100_000_000  # the reader needs some 30 bytes for each
+_REFERENCE: Final = re.compile(rb"([A-Z]{1,3})(\d{1,7})\"")
 _OPENING: Final = re.compile(rb"<((?:[\w.\-]+:)?)(?:worksheet|sheetData)\b")
 
 
@@ -135,10 +136,11 @@ class _Search:
     def _find_widest(self, piece: bytes, facts: SheetFacts) -> None:
         start = 0
         while found := _beyond(self.cell, facts.widest).search(piece, start):
-            facts.widest = found.group(1).decode()
-            facts.far_cell = facts.widest + found.group(2).decode()
-            facts.last_row = max(facts.last_row, int(found.group(2)))
             start = found.end()
+            if reference := _REFERENCE.match(piece, found.start() + len(self.cell)):
+                facts.widest = reference.group(1).decode()
+                facts.far_cell = facts.widest + reference.group(2).decode()
+                facts.last_row = max(facts.last_row, int(reference.group(2)))
 
     def _find_last_row(self, piece: bytes, facts: SheetFacts) -> None:
         """The last row of a piece is its greatest: writers keep the order, and the memory limit is there for those who do not."""
@@ -161,11 +163,11 @@ class _Search:
 
 @lru_cache(maxsize=1024)
 def _beyond(cell: bytes, widest: str) -> re.Pattern[bytes]:
-    """A pattern for a cell in a column to the right of `widest`. It rarely matches, so that searching is as quick as for fixed text."""
+    """A pattern for a cell in a column to the right of `widest`. It rarely matches, and captures nothing: so searching is nearly as quick as for fixed text."""
     length = len(widest)
     longer = ["[A-Z]" * more for more in range(length + 1, 4)]
     same = [widest[:at] + f"[{chr(ord(widest[at]) + 1)}-Z]" + "[A-Z]" * (length - at - 1) for at in range(length) if widest[at] != "Z"]
-    return re.compile(cell + f"({'|'.join(longer + same) or '(?!)'})".encode() + rb"(\d{1,7})\"")
+    return re.compile(cell + f"(?:{'|'.join(same + longer) or '(?!)'})".encode())
 
 
 def _is_sparse(facts: SheetFacts) -> bool:
