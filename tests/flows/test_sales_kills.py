@@ -26,6 +26,7 @@ from treadle.sandbox.faults import FaultRule
 from treadle.wiring import Wiring
 
 pytestmark = pytest.mark.kills
+RENAME = "onelake.Path.Create"  # OneLake renames by creating the new path
 
 
 @pytest.fixture
@@ -67,8 +68,8 @@ def kill(child: subprocess.Popen[bytes]) -> None:
     child.wait()
 
 
-def slow(operation: str, seconds: float = 5) -> FaultRule:
-    return FaultRule(operation, "slow", args={"seconds": seconds})
+def slow(operation: str, seconds: float = 5, *, after: int = 0) -> FaultRule:
+    return FaultRule(operation, "slow", after=after, args={"seconds": seconds})
 
 
 def newest(treadle: Wiring) -> Run:
@@ -86,9 +87,10 @@ def is_active(treadle: Wiring) -> bool:
 class TestStarter:
     def test_killed_before_the_trigger_leaves_no_job_and_the_run_fails(self, treadle, drive, environment, process, csv_file):
         before = all_jobs(treadle)
-        environment.cloud.faults.post([slow("onelake.Path.Append")])
+        environment.cloud.faults.post([slow(RENAME, after=1)])  # the first creation stages the upload, before the lock is taken
         starter = process("run", "start", str(csv_file()))
-        eventually(lambda: is_active(treadle) and not environment.cloud.faults.unused(), what="the upload under the run's lock")
+        eventually(lambda: not environment.cloud.faults.unused(), what="the upload being put in place")
+        assert is_active(treadle)
         kill(starter)
         run = drive(newest(treadle))
         assert run.status is RunStatus.FAILED

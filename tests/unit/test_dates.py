@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from treadle.flows.sales.dates import as_moment, date_format
+from treadle.flows.sales.reading.dates import as_moment, date_format
 
 DAYS = st.lists(st.dates(date(1950, 1, 1), date(2049, 12, 31)), min_size=1, max_size=20)
 

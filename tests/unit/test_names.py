@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from treadle.errors import InvalidInput
-from treadle.flows.sales.names import normalise_name, plan_names, require_columns
+from treadle.flows.sales.reading.names import normalise_name, plan_names, require_columns
 
 HEADERS = st.lists(st.none() | st.text(max_size=12), min_size=1, max_size=12)
 

@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from treadle.flows.sales.numbers import as_float, as_integer, as_money, float_as_money, has_more_places, may_be_identifiers, number_format
+from treadle.flows.sales.reading.numbers import (
+    as_float,
+    as_integer,
+    as_money,
+    float_as_money,
+    has_more_places,
+    may_be_identifiers,
+    number_format,
+)
 
 AMOUNTS = st.decimals(min_value=-(10**9), max_value=10**9, places=2, allow_nan=False, allow_infinity=False)
 

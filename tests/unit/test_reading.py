@@ -16,7 +16,7 @@ from odf.table import Table, TableCell, TableRow
 from odf.text import P
 
 from treadle.errors import InvalidInput
-from treadle.flows.sales.reading import read_clean_table
+from treadle.flows.sales.reading.read import read_clean_table
 from treadle.flows.sales.table import CleanTable, ColumnKind
 
 SUPERSTORE = Path(__file__).parents[2] / "samples" / "superstore.xlsx"

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from treadle.errors import InvalidInput
-from treadle.flows.sales.sheet_scan import PIECE_BYTES, column_number, scan_sheet
+from treadle.flows.sales.reading.sheet_scan import PIECE_BYTES, column_number, scan_sheet
 
 MAIN = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
 

@@ -17,7 +17,7 @@ from treadle.flows.sales.kpis import compute_kpis
 from treadle.flows.sales.lakehouse import KPIS, PROFILE
 from treadle.flows.sales.manifest import FileEntry
 from treadle.flows.sales.profile import FileFacts, compute_profile, fallback_profile
-from treadle.flows.sales.reading import read_clean_table
+from treadle.flows.sales.reading.read import read_clean_table
 from treadle.flows.sales.table import CleanTable, Finding
 
 PARQUET: Final = "sales_cleaned.parquet"

@@ -25,7 +25,7 @@ def inspect_file(path: Path, *, mapping: Mapping[str, str], sheet: str | None) -
 def profile_of(*, path: str, mapping: dict[str, str], sheet: str | None, today: str) -> dict[str, Any]:
     """The child's part of `inspect_file`."""
     from treadle.flows.sales.profile import FileFacts, compute_profile  # noqa: PLC0415 - brings Polars, for the child alone
-    from treadle.flows.sales.reading import read_clean_table  # noqa: PLC0415
+    from treadle.flows.sales.reading.read import read_clean_table  # noqa: PLC0415
 
     file = Path(path)
     facts = FileFacts(file.name, file.stat().st_size, datetime.fromtimestamp(file.stat().st_mtime, UTC))

@@ -16,12 +16,12 @@ import fastexcel
 import polars as pl
 
 from treadle.errors import InvalidInput
-from treadle.flows.sales.clean import RawTable
-from treadle.flows.sales.container import Format, protected
-from treadle.flows.sales.header import Row, find_header, header_cells, header_finding
-from treadle.flows.sales.sheet_scan import SheetFacts, column_number, scan_sheet
+from treadle.flows.sales.reading.clean import RawTable
+from treadle.flows.sales.reading.container import Format, protected
+from treadle.flows.sales.reading.header import Row, find_header, header_cells, header_finding
+from treadle.flows.sales.reading.sheet_scan import SheetFacts, column_number, scan_sheet
+from treadle.flows.sales.reading.workbook_parts import PREVIEW_ROWS, Parts, SheetPart, first_rows, has_values, open_archive, read_parts
 from treadle.flows.sales.table import Finding
-from treadle.flows.sales.workbook_parts import PREVIEW_ROWS, Parts, SheetPart, first_rows, has_values, open_archive, read_parts
 
 _SCAN_FIRST_BYTES: Final = (
     8 * 1024 * 1024

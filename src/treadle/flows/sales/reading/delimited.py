@@ -16,8 +16,8 @@ from typing import Final
 import polars as pl
 
 from treadle.errors import InvalidInput
-from treadle.flows.sales.clean import RawTable
-from treadle.flows.sales.header import find_header, header_cells, header_finding
+from treadle.flows.sales.reading.clean import RawTable
+from treadle.flows.sales.reading.header import find_header, header_cells, header_finding
 from treadle.flows.sales.table import Finding
 
 _START_BYTES: Final = 256 * 1024

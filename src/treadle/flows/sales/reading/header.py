@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from typing import Final
 
-from treadle.flows.sales.names import normalise_name
+from treadle.flows.sales.reading.names import normalise_name
 from treadle.flows.sales.table import Finding
 
 _LOOKED_AT: Final = 30

@@ -18,7 +18,7 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from treadle.errors import InvalidInput
-from treadle.flows.sales.sheet_scan import PIECE_BYTES, require_no_entities, scan_sheet
+from treadle.flows.sales.reading.sheet_scan import PIECE_BYTES, require_no_entities, scan_sheet
 
 PREVIEW_ROWS: Final = 60
 _SMALL_PART_BYTES: Final = 32 * 1024 * 1024

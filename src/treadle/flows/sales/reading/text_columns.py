@@ -7,7 +7,7 @@ from typing import Final
 
 import polars as pl
 
-from treadle.flows.sales.column_rule import (
+from treadle.flows.sales.reading.column_rule import (
     ORDER_ID,
     REVENUE,
     ColumnRule,
@@ -17,8 +17,8 @@ from treadle.flows.sales.column_rule import (
     share_read,
     trimmed_text,
 )
-from treadle.flows.sales.dates import DateFormat, as_moment, date_format
-from treadle.flows.sales.numbers import (
+from treadle.flows.sales.reading.dates import DateFormat, as_moment, date_format
+from treadle.flows.sales.reading.numbers import (
     NumberFormat,
     as_float,
     as_integer,

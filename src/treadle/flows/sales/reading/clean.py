@@ -13,11 +13,11 @@ from typing import Final, Literal, NamedTuple
 import polars as pl
 
 from treadle.errors import InvalidInput
-from treadle.flows.sales.column_rule import REVENUE, ColumnRule, Evidence, rounding_notes, trimmed_text
-from treadle.flows.sales.names import NamePlan
+from treadle.flows.sales.reading.column_rule import REVENUE, ColumnRule, Evidence, rounding_notes, trimmed_text
+from treadle.flows.sales.reading.names import NamePlan
+from treadle.flows.sales.reading.text_columns import decide_text
+from treadle.flows.sales.reading.typed_columns import decide_typed
 from treadle.flows.sales.table import CleanColumn, CleanTable, ColumnKind, Finding, Severity
-from treadle.flows.sales.text_columns import decide_text
-from treadle.flows.sales.typed_columns import decide_typed
 
 SAMPLE_ROWS: Final = 1_000
 _EXAMPLES: Final = 3

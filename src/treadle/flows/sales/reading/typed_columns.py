@@ -6,8 +6,8 @@ from typing import Final
 
 import polars as pl
 
-from treadle.flows.sales.column_rule import ORDER_ID, REVENUE, ColumnRule, evaluate, share_read, trimmed_text
-from treadle.flows.sales.numbers import MONEY, float_as_money
+from treadle.flows.sales.reading.column_rule import ORDER_ID, REVENUE, ColumnRule, evaluate, share_read, trimmed_text
+from treadle.flows.sales.reading.numbers import MONEY, float_as_money
 from treadle.flows.sales.table import ColumnKind
 
 _EXACT_INTEGERS: Final = 2**53  # beyond it, a float is no longer the integer that was meant

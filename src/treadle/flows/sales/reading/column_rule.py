@@ -11,8 +11,8 @@ from typing import Final
 
 import polars as pl
 
-from treadle.flows.sales.dates import DateFormat, DayMonthOrder
-from treadle.flows.sales.numbers import DecimalMark, NumberFormat
+from treadle.flows.sales.reading.dates import DateFormat, DayMonthOrder
+from treadle.flows.sales.reading.numbers import DecimalMark, NumberFormat
 from treadle.flows.sales.table import ColumnKind
 
 REVENUE: Final = "revenue"

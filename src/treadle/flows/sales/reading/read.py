@@ -11,9 +11,9 @@ from typing import Final
 import polars as pl
 
 from treadle.errors import InvalidInput
-from treadle.flows.sales.clean import RawTable, clean
-from treadle.flows.sales.container import ArchiveLimits, Format, detect_format
-from treadle.flows.sales.delimited import (
+from treadle.flows.sales.reading.clean import RawTable, clean
+from treadle.flows.sales.reading.container import ArchiveLimits, Format, detect_format
+from treadle.flows.sales.reading.delimited import (
     FALLBACK_ENCODING,
     TextFile,
     explain_failure,
@@ -24,9 +24,9 @@ from treadle.flows.sales.delimited import (
     short_rows_finding,
     transcode,
 )
-from treadle.flows.sales.names import REQUIRED, normalise_name, plan_names, require_columns
+from treadle.flows.sales.reading.names import REQUIRED, normalise_name, plan_names, require_columns
+from treadle.flows.sales.reading.workbook import read_workbook
 from treadle.flows.sales.table import CleanTable, Finding
-from treadle.flows.sales.workbook import read_workbook
 
 _WORKBOOKS: Final = frozenset({Format.XLSX, Format.XLS, Format.XLSB, Format.ODS})
 
