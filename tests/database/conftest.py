@@ -13,6 +13,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from treadle.control import runs
 from treadle.control.database import Database
+from treadle.control.migrate import migrate
 from treadle.control.runs import Run
 from treadle.sandbox.postgres import EmbeddedPostgres
 
@@ -74,3 +75,10 @@ def database(conninfo: str) -> Iterator[Database]:
 def started(database: Database) -> Run:
     """A run that is SUBMITTED and holds the lock."""
     return runs.start_run(database, new_run(), "Ana started a run.")
+
+
+@pytest.fixture
+def own(database: Database) -> Database:
+    """The test's database with the tables of our own."""
+    migrate(database)
+    return database

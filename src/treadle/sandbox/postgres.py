@@ -175,11 +175,17 @@ class EmbeddedPostgres:
 
     def _make_tables(self, database: str) -> None:
         with self._admin(database) as connection, connection.transaction():
+            self._allow_own_schemas(connection, database)
             if connection.execute("SELECT to_regclass('public.pipeline_runs')").fetchone() == (None,):
                 connection.execute(TABLES_FILE.read_bytes())
                 role = sql.Identifier(APPLICATION)
                 connection.execute(sql.SQL("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {}").format(role))
                 connection.execute(sql.SQL("GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {}").format(role))
+
+    def _allow_own_schemas(self, connection: psycopg.Connection, database: str) -> None:
+        """The application may make schemas of its own beside the five tables, which stay closed to its DDL."""
+        statement = sql.SQL("GRANT CREATE ON DATABASE {} TO {}")
+        connection.execute(statement.format(sql.Identifier(database), sql.Identifier(APPLICATION)))
 
     def _admin(self, database: str) -> psycopg.Connection:
         return psycopg.connect(make_conninfo("", **self._connection_values(database, OWNER)), autocommit=True, connect_timeout=5)

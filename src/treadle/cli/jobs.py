@@ -1,0 +1,172 @@
+"""treadle jobs …: list, show, follow, cancel and repeat background jobs."""
+
+import threading
+from typing import Annotated, Any
+
+import typer
+
+from treadle.actions import jobs
+from treadle.cli.options import Json, State, User, acting, looking, say_environment, session
+from treadle.cli.output import Markup, local_time, reported, say, show_json, show_json_line, show_table, status_cell, stdout
+from treadle.control.jobs.job import Job, JobEvent, Step
+from treadle.control.jobs.states import JobState
+from treadle.wiring import Wiring
+
+app = typer.Typer(no_args_is_help=True, help="Background jobs: what was asked for, what is done, and what came of it.")
+
+JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="A job id, or its first 8 characters or more.")]
+FOLLOW_SECONDS = 0.3
+
+
+@app.command("ls")
+@reported
+def ls(
+    job_state: Annotated[JobState | None, typer.Option("--status", help="Only jobs in this state.")] = None,
+    kind: Annotated[str | None, typer.Option("--kind", help="Only jobs of this kind.")] = None,
+    key: Annotated[str | None, typer.Option("--key", help="Only jobs of this key, which run one after the other.")] = None,
+    by: Annotated[str | None, typer.Option("--by", help="Only jobs asked for by this person.")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=500)] = 20,
+    after: Annotated[str | None, typer.Option("--after", help="Continue after this cursor, as the previous page printed it.")] = None,
+    state: State = None,
+    json_output: Json = False,
+) -> None:
+    """List jobs, newest first."""
+    with session(state) as wiring:
+        page = jobs.list_jobs(
+            wiring.services, looking(wiring), state=job_state, kind=kind, key=key, requested_by=by, limit=limit, after=after
+        )
+        if json_output:
+            show_json({"jobs": page.jobs, "next": page.next})
+            return
+        heads = ("job", "status", "created", "by", "kind", "key", "attempt", "error")
+        show_table(heads, [_row(job) for job in page.jobs], empty="There are no jobs.")
+        if page.next:
+            say(f"More: --after {page.next}")
+
+
+@app.command("show")
+@reported
+def show(job: JobArgument, state: State = None, json_output: Json = False) -> None:
+    """Show one job with its steps."""
+    with session(state) as wiring:
+        found = _find(wiring, job)
+        steps = jobs.list_steps(wiring.services, looking(wiring), found.job_id)
+        if json_output:
+            show_json(_details(found, steps))
+            return
+        show_table(("what", "value"), _facts(found), empty="")
+        rows = [
+            (
+                step.position,
+                step.name,
+                Markup(status_cell(step.state)),
+                step.attempt,
+                step.started_at,
+                step.finished_at,
+                step.error_message or "",
+            )
+            for step in steps
+        ]
+        show_table(("#", "step", "status", "attempt", "started", "finished", "error"), rows, gap=True, empty="No step was begun.")
+
+
+@app.command("events")
+@reported
+def events(
+    job: JobArgument,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on until the job ends.")] = False,
+    state: State = None,
+    json_output: Json = False,
+) -> None:
+    """Print what happened to a job, in order."""
+    with session(state) as wiring:
+        found = _find(wiring, job)
+        if json_output and not follow:
+            show_json(jobs.list_events(wiring.services, looking(wiring), found.job_id))
+        elif follow:
+            _follow(wiring, found, json_output=json_output)
+        else:
+            _print_events(wiring, found, 0, json_output=False)
+
+
+@app.command("cancel")
+@reported
+def cancel(job: JobArgument, user: User = None, state: State = None, json_output: Json = False) -> None:
+    """Cancel a job: one that waits at once, one that runs before its next step."""
+    with session(state) as wiring:
+        say_environment(wiring.settings)
+        found = jobs.cancel(wiring.services, acting(wiring, user), _find(wiring, job).job_id)
+        if json_output:
+            show_json(found)
+        ended = "is cancelled" if found.state.ended else "was asked to stop; it ends before its next step"
+        say(f"Job {found.job_id} {ended}.")
+
+
+@app.command("retry")
+@reported
+def retry(job: JobArgument, user: User = None, state: State = None, json_output: Json = False) -> None:
+    """Ask again for a job that failed or was cancelled. Steps that are done are not repeated."""
+    with session(state) as wiring:
+        say_environment(wiring.settings)
+        found = jobs.retry(wiring.services, acting(wiring, user), _find(wiring, job).job_id)
+        if json_output:
+            show_json(found)
+        say(f"Job {found.job_id} is {found.state} again. Follow it with: treadle jobs events {str(found.job_id)[:8]} --follow")
+
+
+def _find(wiring: Wiring, job: str) -> Job:
+    return jobs.find_job(wiring.services, looking(wiring), job)
+
+
+def _row(job: Job) -> tuple[Any, ...]:
+    return (
+        str(job.job_id)[:8], Markup(status_cell(job.state)), job.created_at, job.requested_by, job.kind, job.key or "",
+        _attempts(job), job.error_message or "",
+    )  # fmt: skip
+
+
+def _attempts(job: Job) -> str:
+    return f"{job.attempt} of {job.max_attempts}" if job.max_attempts else "–"
+
+
+def _facts(job: Job) -> list[tuple[str, Any]]:
+    """What a person wants to know first; absent facts are left out."""
+    facts = {
+        "job": str(job.job_id), "kind": job.kind, "key": job.key, "status": Markup(status_cell(job.state)), "asked for by": job.requested_by,
+        "created": job.created_at, "due": job.due_at if job.state is JobState.QUEUED else None, "started": job.started_at,
+        "finished": job.finished_at, "deadline": None if job.state.ended else job.deadline_at, "attempt": _attempts(job),
+        "worker": job.lease_owner, "cancelled by": job.cancel_requested_by, "error": job.error_message, "what to do": job.error_hint,
+        "result": None if job.result is None else str(job.result),
+    }  # fmt: skip
+    return [(name, value) for name, value in facts.items() if value is not None]
+
+
+def _details(job: Job, steps: list[Step]) -> dict[str, Any]:
+    return {**{name: getattr(job, name) for name in job.__dataclass_fields__}, "steps": steps}
+
+
+def _follow(wiring: Wiring, job: Job, *, json_output: bool) -> None:
+    """Print events as they come. Whether the job has ended is asked before its events are read, so that none is left out."""
+    pause, seen, ended = threading.Event(), 0, False
+    while not ended:
+        ended = jobs.get_job(wiring.services, looking(wiring), job.job_id).state.ended
+        seen = _print_events(wiring, job, seen, json_output=json_output)
+        if not ended:
+            pause.wait(FOLLOW_SECONDS)
+
+
+def _print_events(wiring: Wiring, job: Job, seen: int, *, json_output: bool) -> int:
+    """Print what is new and return the number of the last event."""
+    found = jobs.list_events(wiring.services, looking(wiring), job.job_id, after_seq=seen)
+    for event in found:
+        if json_output:
+            show_json_line(event)
+        else:
+            stdout().print(_line(event), markup=False)
+    return found[-1].seq if found else seen
+
+
+def _line(event: JobEvent) -> str:
+    share = "" if event.pct is None else f" {event.pct:.0f} %"
+    step = f" [{event.step}]" if event.step else ""
+    return f"{local_time(event.at)}  {event.level:<7}{step}{share} {event.message}"
