@@ -308,6 +308,7 @@ CALLS = {
     "onelake.Path.Rename": lambda lake: lake.upload(PATH, NEW) and content_of(lake) == NEW,
     "onelake.Path.Delete": lambda lake: lake.delete(PATH) is None and not lake.exists(PATH),
 }
+PIECEWISE = ("onelake.Path.Create", "onelake.Path.Append", "onelake.Path.Flush", "onelake.Path.GetProperties")
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -318,6 +319,31 @@ def test_every_call_survives_every_fault_once(sandbox, lake, operation, fault):
     sandbox.faults.script(operation, kind, **args)
     assert CALLS[operation](lake)
     assert staged(lake) == []
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("operation", PIECEWISE)
+def test_a_file_made_piece_by_piece_survives_every_fault_once(sandbox, lake, operation, fault):
+    kind, args = FAULTS[fault]
+    sandbox.faults.script(operation, kind, **args)
+    path = lake.begin_staged("piecewise")
+    for offset in (0, 5):
+        lake.append_at(path, b"12345", offset)
+        lake.flush_at(path, offset + 5)
+        assert lake.begin_staged("piecewise") == path, "what is there stays"
+    file = lake.stat(path)
+    assert b"".join(lake.read_chunks(file, 3, 4)) == b"4512"
+    assert b"".join(lake.read_chunks(file)) == b"1234512345"
+    lake.delete(path)
+
+
+def test_bytes_that_were_appended_but_never_flushed_do_not_count_and_may_be_sent_again(lake):
+    path = lake.begin_staged("unflushed")
+    lake.append_at(path, b"lost in a crash", 0)
+    assert lake.stat(path).size_bytes == 0
+    lake.append_at(path, b"sent again", 0)
+    lake.flush_at(path, 10)
+    assert content_of(lake, path) == b"sent again"
 
 
 @pytest.mark.parametrize("fault", FAULTS)

@@ -130,6 +130,29 @@ def test_orders_of_a_period_are_distinct_also_when_an_order_has_lines_on_several
     ]
 
 
+@pytest.mark.parametrize("groups", [1, 1000])
+def test_an_order_on_two_days_is_counted_rightly_whatever_the_other_orders_of_its_part_do(monkeypatch, groups):
+    """Months are added up from days only where no order has a second one; 'D' has two in one month, 'E' a day and none."""
+    monkeypatch.setattr(scan, "GROUPS_IN_MEMORY", groups)
+    orders = {
+        "A": [date(2024, 1, 1)],
+        "B": [date(2024, 1, 1)],
+        "C": [None],
+        "D": [date(2024, 2, 1), date(2024, 2, 9)],
+        "E": [date(2024, 2, 1), None],
+    }
+    lines = [(order, day) for order, days in orders.items() for day in days * 2]
+    kpis = compute({"order_id": [order for order, _ in lines], "revenue": ["1"] * len(lines), "order_date": [day for _, day in lines]})
+    assert kpis["orders"] == 5
+    assert {row["day"]: row["orders"] for row in kpis["time_series_daily"]} == {
+        "2024-01-01": 2,
+        "2024-02-01": 2,
+        "2024-02-09": 1,
+        MISSING: 2,
+    }
+    assert {row["month"]: row["orders"] for row in kpis["time_series_monthly"]} == {"2024-01": 2, "2024-02": 2, MISSING: 2}
+
+
 def test_rows_without_a_date_stand_last_under_missing():
     kpis = compute({"order_id": ["A", "B", None], "revenue": ["1", "2", "4"], "order_date": [None, date(2024, 5, 6), None]})
     assert kpis["time_series_daily"] == [

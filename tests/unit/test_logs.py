@@ -70,3 +70,19 @@ def test_ordinary_text_is_left_alone():
     text = "Run 7 of sales.xlsx: password column dropped, 3 rows"
     assert redact(text) == text
     assert redact_value({"rows": 3, "ok": True, "none": None}) == {"rows": 3, "ok": True, "none": None}
+
+
+def test_for_people_a_warning_is_one_readable_line_and_a_traceback_follows_its_own():
+    stream = io.StringIO()
+    configure_logs("WARNING", stream=stream, secrets=[SECRET], for_people=True)
+    try:
+        structlog.get_logger().warning("run.look_failed", error=f"Fabric is away ({SECRET}).", details={"a": 1}, run_id="r-1")
+        try:
+            int("x")
+        except ValueError:
+            structlog.get_logger().exception("cli.defect")
+    finally:
+        structlog.reset_defaults()
+    first, second, *traceback = stream.getvalue().splitlines()
+    assert first == "Warning: run look failed: Fabric is away ([hidden]). (run_id=r-1)"
+    assert (second, traceback[0]) == ("Error: cli defect", "Traceback (most recent call last):")

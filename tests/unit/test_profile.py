@@ -152,6 +152,18 @@ def test_each_fault_fails_its_check_and_says_how_much(columns, name, severity, w
     assert word in failed["detail"]
 
 
+def test_details_read_well_for_none_one_and_many():
+    def told(name, *ids):
+        return check(profile_of({"order_id": ids, "revenue": ["1" if value else None for value in ids]}), name)["detail"]
+
+    assert told("no_null_rows", "A", "B") == "No row is empty."
+    assert told("no_null_rows", "A", None) == "1 row is empty in every column."
+    assert told("no_null_rows", "A", None, None) == "2 rows are empty in every column."
+    assert (told("revenue_present", "A"), told("revenue_present", "A", None)) == ("Every row has revenue.", "1 row is without revenue.")
+    assert told("duplicate_rows", "A", "B") == "No row repeats another."
+    assert told("revenue_numeric", "A") == "All values of revenue were read as numbers."
+
+
 def test_values_that_could_not_be_read_fail_the_checks_of_their_column():
     columns = TWO | {"order_date": [None, date(2024, 1, 1)]}
     found = profile_of(columns, unparseable={"revenue": 3, "order_date": 1})
@@ -172,6 +184,36 @@ def test_duplicates_are_found_by_hash_in_a_long_table(monkeypatch):
     found = check(profile_of({"order_id": ["A", "A", "B", "A"], "revenue": ["1", "1", "1", "2"]}), "duplicate_rows")
     assert (found["passed"], found["detail"].startswith("1 row")) == (False, True)
     assert "hash" in found["detail"]
+
+
+@pytest.mark.parametrize(
+    ("notes", "repeated"),
+    [
+        (["x"], 0),
+        (["x", "x", "x"], 2),
+        ([None, None, "", "", " "], 2),
+        (["x", "y"] * 50, 98),
+        ([f"n{number}" for number in range(100)] + ["n0"], 1),
+        ([f"n{number}" for number in range(101)], 0),
+    ],
+)
+@pytest.mark.parametrize("streamed_from", [0, 1_000])
+def test_rows_that_repeat_are_counted_by_hash_as_when_compared_whole(monkeypatch, notes, repeated, streamed_from):
+    columns = {"order_id": ["A"] * len(notes), "revenue": ["1"] * len(notes), "note": notes}
+    monkeypatch.setattr(scan, "_IN_MEMORY_ROWS", streamed_from)
+    whole = check(profile_of(columns), "duplicate_rows")
+    monkeypatch.setattr(profile, "_EXACT_DUPLICATES", 0)
+    hashed = check(profile_of(columns), "duplicate_rows")
+    assert whole["passed"] == (repeated == 0)
+    assert repeated == 0 or whole["detail"].startswith(f"{repeated} row")
+    assert hashed | {"detail": hashed["detail"].replace(" (compared by a 64-bit hash)", "")} == whole
+
+
+def test_values_that_change_places_between_columns_make_another_row(monkeypatch):
+    """The hash of a row is a sum, so the columns must differ in their hashes."""
+    monkeypatch.setattr(profile, "_EXACT_DUPLICATES", 0)
+    found = profile_of({"order_id": ["A", "A"], "revenue": ["1", "1"], "from": ["x", "y"], "to": ["y", "x"]})
+    assert check(found, "duplicate_rows")["passed"]
 
 
 def test_counting_in_parts_and_streaming_change_no_figure(monkeypatch):

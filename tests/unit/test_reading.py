@@ -333,6 +333,8 @@ def late(last: str, row: str = "{0},{0}.5,{0},{1}/{1}/2020", count: int = 5000) 
         ("9,1,01234,1/1/2020", "code", ColumnKind.TEXT, "01234"),
         ("9,1,x,1/1/2020", "code", ColumnKind.TEXT, "x"),
         ("9,1,1.5,1/1/2020", "code", ColumnKind.FLOAT, 1.5),
+        ("9,1, 7 ,1/1/2020", "code", ColumnKind.INTEGER, 7),
+        ("9,1,99999999999999999999,1/1/2020", "code", ColumnKind.TEXT, "99999999999999999999"),
         ("9,1,7,25/12/2020", "order_date", ColumnKind.DATE, date(2020, 12, 25)),
         ("9,1,7,soon", "order_date", ColumnKind.DATE, None),
         ('9,"$1,000.1234567",7,1/1/2020', "revenue", ColumnKind.MONEY, Decimal("1000.123457")),
@@ -346,6 +348,21 @@ def test_a_value_far_behind_the_first_rows_decides_with_the_others(read, last, n
     assert kinds(table)[name] == kind
     assert column(table, name)[-1] == value
     assert column(table, "order_id")[0] == "1"
+
+
+@pytest.mark.parametrize("at", [1, 1_500, 4_999])
+def test_an_amount_that_has_to_be_rounded_is_counted_wherever_it_stands(read, at):
+    lines = [f"{number},{'0.1234567' if number == at else '1.5'}" for number in range(1, 5_000)]
+    table = read("order_id,revenue\n" + "\n".join(lines) + "\n")
+    assert column(table, "revenue")[at - 1] == Decimal("0.123457")
+    assert [finding.detail for finding in table.findings if "rounded" in finding.detail] == [
+        "revenue: 1 value has more than six decimal places, rounded half to even."
+    ]
+
+
+def test_an_order_number_keeps_its_leading_zeros_if_only_the_last_row_has_one(read):
+    table = read(late("007,1,7,1/1/2020"))
+    assert column(table, "order_id")[-1] == "007"
 
 
 @pytest.mark.parametrize(

@@ -114,13 +114,22 @@ class LakeRequests:
         """Path - Create: an empty file, in place of any that was there; its folders are made on the way."""
         self._call(f"begin {path}", "PUT", path, lambda: self._client(path).create_file())
 
+    def create_new(self, path: str) -> bool:
+        """Path - Create, If-None-Match: *. False: there is a file already, and it stays as it is."""
+        missing: dict[str, Any] = {"match_condition": MatchConditions.IfMissing}
+        try:
+            self._call(f"begin {path}", "PUT", path, lambda: self._client(path).create_file(**missing))
+        except Conflict:
+            return False
+        return True
+
     def append(self, path: str, chunk: bytes, offset: int) -> None:
         """Path - Update, append: bytes that nobody sees before `flush`."""
         self._call(f"write {path}", "PATCH", path, lambda: self._client(path).append_data(chunk, offset, length=len(chunk)))
 
-    def flush(self, path: str, size_bytes: int) -> None:
-        """Path - Update, flush and close: the file has this size from now on."""
-        self._call(f"complete {path}", "PATCH", path, lambda: self._client(path).flush_data(size_bytes, close=True))
+    def flush(self, path: str, size_bytes: int, *, close: bool = True) -> None:
+        """Path - Update, flush: the file has this size from now on. close: False when more is going to come."""
+        self._call(f"complete {path}", "PATCH", path, lambda: self._client(path).flush_data(size_bytes, close=close))
 
     def rename(self, old: str, new: str, *, overwrite: bool) -> None:
         """Path - Create with a rename source: atomic; raises NotFound also for a missing folder of `new`."""

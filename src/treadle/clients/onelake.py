@@ -17,7 +17,7 @@ from treadle.clients.retry import BACKOFF_SECONDS
 from treadle.clients.transport import DEADLINE_SECONDS, TokenSource
 from treadle.errors import ChecksumMismatch, Conflict, InvalidInput, NotFound, Throttled, TreadleError, Unavailable
 
-__all__ = ["LakeFile", "OneLakeClient", "Progress", "StagedUpload", "lake_path"]
+__all__ = ["LakeFile", "OneLakeClient", "Progress", "StagedUpload", "lake_path", "staged_path"]
 
 Progress = Callable[[int, int], None]  # bytes done, bytes in all (as far as known)
 
@@ -137,6 +137,27 @@ class OneLakeClient:
             if progress:
                 progress(done, file.size_bytes)
         return file
+
+    def read_chunks(self, file: LakeFile, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """A stretch of a file, piece by piece; every piece is of the version that `file` describes. None: to its end.
+
+        Raises Conflict when somebody replaces the file meanwhile.
+        """
+        return self._chunks(file, offset, file.size_bytes - offset if length is None else length)
+
+    def begin_staged(self, name: str) -> str:
+        """Make an empty file of this name in STAGING unless there is one, and return its path. Safe to repeat: what it holds stays."""
+        path = staged_path(name)
+        self._requests.create_new(path)
+        return path
+
+    def append_at(self, path: str, chunk: bytes, offset: int) -> None:
+        """Bring bytes that nobody sees, and that do not count, before `flush_at`. Safe to repeat."""
+        self._requests.append(lake_path(path), chunk, offset)
+
+    def flush_at(self, path: str, size_bytes: int) -> None:
+        """Make the file consist of all that was appended, up to this size; more may follow. Safe to repeat."""
+        self._requests.flush(lake_path(path), size_bytes, close=False)
 
     def upload(self, path: str, source: bytes | BinaryIO, *, overwrite: bool = True, progress: Progress | None = None) -> LakeFile:
         """Store a file whole or not at all. Safe to repeat with overwrite.
@@ -258,6 +279,11 @@ class OneLakeClient:
             return
         except TreadleError as error:
             _log.warning("lake.staged_upload_left", path=staged, reason=error.message)
+
+
+def staged_path(name: str) -> str:
+    """Where bytes lie that are on their way to a place of their own. Pure."""
+    return lake_path(STAGING, name)
 
 
 def _bytes_left(stream: BinaryIO) -> int:

@@ -269,7 +269,7 @@ def _reason(error: Exception) -> str:
     said = str(error)
     if isinstance(error, httpx2.TimeoutException):
         return "no answer in time" + (f" ({said})" if said and "timed out" not in said else "")
-    return said or type(error).__name__
+    return said.rstrip(". ") or type(error).__name__  # it becomes part of a sentence
 
 
 def _bearer_of(request: httpx2.Request) -> str:

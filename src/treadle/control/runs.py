@@ -297,7 +297,9 @@ def _insert_run(database: Database, connection: Connection, new: NewRun, restore
         row = connection.execute(database.adapted(_SQL["insert_run"]), values).fetchone()
     except pg.UniqueViolation as error:
         raise Conflict(
-            f"Run {new.run_id} exists already.", hint="Use a new id for each run.", details={"run_id": str(new.run_id)}
+            f"Run {new.run_id} exists already.",
+            hint="Use a new id for each run.",
+            details={"run_id": str(new.run_id), "same_run": True},
         ) from error
     return run_from_row(row or {})
 

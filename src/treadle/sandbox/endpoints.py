@@ -35,6 +35,7 @@ class SandboxPorts:
     blob: int = 0
     admin: int = 0
     proxy: int = 0
+    oidc: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ class Endpoints:
     blob_url: str
     admin_url: str
     proxy_url: str
+    oidc_url: str
     ca_file: Path
 
     @classmethod
@@ -54,7 +56,7 @@ class Endpoints:
         """The endpoints of these ports on loopback."""
         secure = (f"https://localhost:{port}" for port in (ports.entra, ports.fabric, ports.dfs, ports.blob))
         plain = (f"http://127.0.0.1:{port}" for port in (ports.admin, ports.proxy))
-        return cls(*secure, *plain, ca_file=ca_file)
+        return cls(*secure, *plain, oidc_url=f"https://localhost:{ports.oidc}", ca_file=ca_file)
 
     def client_environment(self) -> dict[str, str]:
         """Environment variables that lead clients without any endpoint setting here, by Microsoft's own host names; unset NO_PROXY beside them.

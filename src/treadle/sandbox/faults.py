@@ -59,6 +59,9 @@ SEMANTIC_KINDS: Final[Mapping[str, str]] = {
     "operation_failed": "a long-running operation ends as Failed; args.code, args.message",
     "name_reserved": "the name of a deleted item is not available yet",
     "bare_array": "queryactivityruns answers the older shape, a bare array",
+    "token_issued_expired": "the OpenID provider gives an access token that has expired",
+    "token_for_another_audience": "the OpenID provider gives an access token for args.audience",
+    "token_signed_by_another_key": "the OpenID provider signs an access token by a key that it does not publish",
 }
 
 

@@ -1,4 +1,4 @@
-"""The sandbox: Entra ID, Fabric REST and OneLake over HTTPS on loopback, in one process.
+"""The sandbox: Entra ID, Fabric REST, OneLake and an OpenID provider for people, over HTTPS on loopback, in one process.
 
 How a service plugs in (built in services.py):
 
@@ -44,6 +44,7 @@ from treadle.sandbox.entra.store import EntraStore, SandboxCredentials
 from treadle.sandbox.fabric.cloud import FabricCloud
 from treadle.sandbox.faults import FaultScript
 from treadle.sandbox.middleware import RecordedRequest, ServiceMiddleware
+from treadle.sandbox.oidc.store import OidcStore
 from treadle.sandbox.onelake.store import LakeStore
 from treadle.sandbox.proxy import ConnectProxy
 from treadle.sandbox.services import OWN_FOLDER, Clouds, build_clouds
@@ -51,7 +52,7 @@ from treadle.sandbox.tls import TlsFiles, ensure_certificates
 from treadle.sandbox.wire import CuttableProtocol
 
 _log = structlog.get_logger()
-_TLS_SERVICES: Final = ("entra", "fabric", "dfs", "blob")
+_TLS_SERVICES: Final = ("entra", "fabric", "dfs", "blob", "oidc")
 _REMEMBERED_REQUESTS: Final = 10_000
 _START_SECONDS: Final = 20
 
@@ -128,6 +129,11 @@ class Sandbox:
     def lake(self) -> LakeStore:
         """The OneLake store, for tests in the same process."""
         return self._started.clouds.lake
+
+    @property
+    def oidc(self) -> OidcStore:
+        """The OpenID provider's store, for tests in the same process."""
+        return self._started.clouds.oidc
 
     @property
     def _started(self) -> "_Running":

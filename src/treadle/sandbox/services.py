@@ -13,6 +13,8 @@ from treadle.sandbox.entra.store import FABRIC_AUDIENCE, STORAGE_AUDIENCE, Entra
 from treadle.sandbox.fabric.cloud import FabricCloud
 from treadle.sandbox.fabric.routes import fabric_routes
 from treadle.sandbox.faults import FaultScript
+from treadle.sandbox.oidc.routes import oidc_error, oidc_routes
+from treadle.sandbox.oidc.store import OidcStore
 from treadle.sandbox.onelake.routes import blob_app, blob_operation, dfs_app, dfs_operation
 from treadle.sandbox.onelake.store import LakeStore
 from treadle.sandbox.service import Service, service_of_routes
@@ -28,6 +30,7 @@ class Clouds:
     entra: EntraStore
     fabric: FabricCloud
     lake: LakeStore
+    oidc: OidcStore
     services: dict[str, Service]
 
     def stop(self) -> None:
@@ -43,16 +46,18 @@ def build_clouds(state_dir: Path, clock: Clock, faults: FaultScript, endpoints: 
     folder = state_dir / OWN_FOLDER / "fabric"
     fabric = FabricCloud(folder, clock, faults, lake, public_url=endpoints.fabric_url, notebook_python=notebook_python)
     lake.catalog = fabric
+    oidc = OidcStore(state_dir / OWN_FOLDER / "oidc", endpoints.oidc_url, clock)
     tenant_id, authenticate = entra.credentials.tenant_id, entra.authenticate
     dfs = dfs_app(lake, clock, faults, authenticate, tenant_id=tenant_id)
     blob = blob_app(lake, clock, faults, authenticate, tenant_id=tenant_id)
     services = [
         service_of_routes("entra", entra_routes(entra, clock), entra_error),
         service_of_routes("fabric", fabric_routes(fabric, authenticate), fabric_error, expired_token=_expired(entra, FABRIC_AUDIENCE)),
+        service_of_routes("oidc", oidc_routes(oidc, faults), oidc_error),
         Service("dfs", dfs, dfs_operation, dfs_error, _expired(entra, STORAGE_AUDIENCE)),
         Service("blob", blob, blob_operation, blob_error, _expired(entra, STORAGE_AUDIENCE)),
     ]
-    return Clouds(entra, fabric, lake, {service.name: service for service in services})
+    return Clouds(entra, fabric, lake, oidc, {service.name: service for service in services})
 
 
 def _expired(entra: EntraStore, audience: str) -> Callable[[], str]:

@@ -1,0 +1,105 @@
+"""Workbooks in `Files/import/`: list, look at, bring, and say how their columns are to be read."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from treadle.actions.change import change
+from treadle.actions.services import Services
+from treadle.clients.onelake import LakeFile
+from treadle.control import runs
+from treadle.control.access import Principal, Right, require
+from treadle.control.jobs.job import Job
+from treadle.errors import Conflict, NotFound
+from treadle.flows.sales import profiles
+from treadle.flows.sales.column_mapping import ColumnMapping
+from treadle.flows.sales.input_file import check_input_file
+from treadle.flows.sales.input_files import Progress, list_input_files, staged_file, stored_mapping
+from treadle.flows.sales.lakehouse import IMPORT, import_path, mapping_path
+from treadle.flows.sales.profiles import StoredProfile
+
+
+def list_files(services: Services, who: Principal) -> list[LakeFile]:
+    """The workbooks that a run can read, by name; right `files:read`."""
+    require(who, Right.FILES_READ)
+    return list_input_files(services.sales.lake)
+
+
+def get_file(services: Services, who: Principal, name: str) -> LakeFile:
+    """One workbook; right `files:read`. Raises NotFound, and InvalidInput for what cannot be a workbook's name."""
+    require(who, Right.FILES_READ)
+    path = import_path(check_input_file(name))
+    try:
+        return services.sales.lake.stat(path)
+    except NotFound as error:
+        raise NotFound(
+            f"{name} is not in {IMPORT}/.", hint="See what is there with: treadle files ls", details={"input_file": name}
+        ) from error
+
+
+def get_mapping(services: Services, who: Principal, name: str) -> ColumnMapping:
+    """How a workbook's columns are to be read; empty when nothing is stored; right `files:read`. Raises NotFound."""
+    get_file(services, who, name)
+    return stored_mapping(services.sales.lake, name)
+
+
+def cached_profile(services: Services, who: Principal, name: str) -> StoredProfile | None:
+    """What is known of a workbook as it is in the lake now; right `files:read`. None: nobody has looked into this version yet. Raises NotFound."""
+    require(who, Right.FILES_READ)
+    return profiles.cached_profile(services.sales, services.own, name)
+
+
+def request_profile(services: Services, who: Principal, name: str, *, correlation_id: str | None = None) -> StoredProfile | Job:
+    """The profile of a workbook, or the job that makes it, the same one however often it is asked for; right `files:read`. Raises NotFound."""
+    get_file(services, who, name)
+    if found := profiles.cached_profile(services.sales, services.own, name):
+        return found
+    with change(services, who, Right.FILES_READ, "file.profile", f"file:{name}") as entry:
+        asked = profiles.request_profile(services.sales, services.own, name, who.name, correlation_id=correlation_id)
+        if isinstance(asked, Job):
+            entry.note(job_id=asked.job_id)
+        return asked
+
+
+def put_mapping(services: Services, who: Principal, name: str, columns: Mapping[str, str], *, sheet: str | None = None) -> ColumnMapping:
+    """Store how a workbook's columns are to be read, in place of what was stored; right `files:write`.
+
+    Raises:
+        PermissionDenied, NotFound, and Conflict when a run is reading the file.
+    """
+    details = {"columns": dict(columns), "sheet": sheet}
+    with change(services, who, Right.FILES_WRITE, "file.map", f"file:{name}", **details):
+        path = mapping_path(check_input_file(name))
+        if not services.sales.lake.exists(import_path(name)):
+            raise NotFound(f"{name} is not in {IMPORT}/.", hint="Upload it first.", details={"input_file": name})
+        refuse_while_read(services, name)
+        mapping = ColumnMapping(dict(columns), sheet)
+        services.sales.lake.upload(path, mapping.to_json())
+        return mapping
+
+
+def upload(  # noqa: PLR0913 - who, what, under which name, and how
+    services: Services, who: Principal, file: Path, *, name: str | None = None, overwrite: bool = True, progress: Progress | None = None
+) -> LakeFile:
+    """Bring a workbook of this machine to the lake; right `files:write`. An older one of its name stays readable until the new one is whole.
+
+    Raises:
+        PermissionDenied, InvalidInput, and Conflict when a run is reading the file or it is there and may not be replaced.
+    """
+    target = check_input_file(name or file.name)
+    with change(services, who, Right.FILES_WRITE, "file.upload", f"file:{target}", overwrite=overwrite) as entry:
+        refuse_while_read(services, target)
+        with staged_file(services.sales.lake, file, limit_bytes=services.sales.upload_limit_bytes, progress=progress) as staged:
+            stored = staged.put_in_place(import_path(target), overwrite=overwrite)
+        entry.note(size_bytes=stored.size_bytes)
+        return stored
+
+
+def refuse_while_read(services: Services, name: str) -> None:
+    """Raises Conflict when an active run reads this file: what it reads must not be replaced under it."""
+    reading = [run for run in runs.active_runs(services.database) if run.input_file == name]
+    if reading:
+        raise Conflict(
+            f"Run {reading[0].run_id} is reading {name} at this moment.",
+            hint="Wait for its end, or use another name.",
+            details={"run_id": str(reading[0].run_id)},
+        )
