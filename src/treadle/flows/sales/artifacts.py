@@ -11,11 +11,12 @@ import polars as pl
 
 from treadle.flows.sales.beside import read_funnel, read_mapping
 from treadle.flows.sales.column_mapping import ColumnMapping
-from treadle.flows.sales.files import flushed_entry
+from treadle.flows.sales.files import flushed_entry, give_back_pages
 from treadle.flows.sales.json_text import to_json
-from treadle.flows.sales.kpis import compute_kpis
+from treadle.flows.sales.kpis import compute_kpis, count_table_orders
 from treadle.flows.sales.lakehouse import KPIS, PROFILE
 from treadle.flows.sales.manifest import FileEntry
+from treadle.flows.sales.orders import OrderCounts
 from treadle.flows.sales.profile import FileFacts, compute_profile, fallback_profile
 from treadle.flows.sales.reading.read import read_clean_table
 from treadle.flows.sales.table import CleanTable, Finding
@@ -46,10 +47,13 @@ def build_artifacts(  # noqa: PLR0913 - one JSON-able argument each, for the way
     mapping = read_mapping(Path(lakehouse), input_file)
     funnel, unreadable = read_funnel(Path(lakehouse), input_file)
     table = over_the_fastest(_read(path, mapping, target), target)
+    if table.row_count > _IN_MEMORY_ROWS:
+        give_back_pages(path)
     with ThreadPoolExecutor(2, "figures") as threads:
         tables = threads.submit(_write_tables, table, target)
-        computed = threads.submit(compute_kpis, table, funnel)
-        profile, failures = _profile(table, facts, date.fromisoformat(today))
+        orders = count_table_orders(table)
+        computed = threads.submit(compute_kpis, table, funnel, orders)
+        profile, failures = _profile(table, facts, date.fromisoformat(today), orders)
         kpis, findings = computed.result()
         figures = [
             _write_figures(target / KPIS, {"run_id": run_id, "input_file": input_file, **kpis}),
@@ -109,9 +113,9 @@ def write_table(table: CleanTable, folder: Path) -> None:
     table.frame.sink_csv(folder / CSV)
 
 
-def _profile(table: CleanTable, facts: FileFacts, today: date) -> tuple[dict[str, Any], list[Finding]]:
+def _profile(table: CleanTable, facts: FileFacts, today: date, orders: OrderCounts | None = None) -> tuple[dict[str, Any], list[Finding]]:
     try:
-        return compute_profile(table, facts, today), []
+        return compute_profile(table, facts, today, orders), []
     except Exception as error:  # noqa: BLE001 - product.md §1.2: a failing profile, whatever the reason, is a warning
         detail = f"The profile could not be computed: {type(error).__name__}: {error}"[:500]
         failure = Finding("profile", passed=False, detail=detail, severity="warning")

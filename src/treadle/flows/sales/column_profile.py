@@ -40,7 +40,7 @@ class ColumnFacts:
 
 
 @dataclass(slots=True)
-class _Tally:
+class Tally:
     """The value counts of a column, summed up part by part."""
 
     distinct: int = 0
@@ -70,16 +70,18 @@ def column_facts(table: CleanTable, *, count_rows: bool) -> tuple[list[ColumnFac
     return [ColumnFacts(column, *looks[column.name]) for column in table.columns], distinct_rows
 
 
-def profile_column(table: CleanTable, facts: ColumnFacts) -> dict[str, Any]:
+def profile_column(table: CleanTable, facts: ColumnFacts, known: Tally | None = None) -> dict[str, Any]:
     """Return one entry of the profile's `schema`.
 
     `top_values` has up to TOP_VALUES of `{value, count}`, the most frequent first, equal ones by value. `histogram` has up to HISTOGRAM_BINS of
     `{from, to, count}`, the last one closed, the others open at `to`; it is null for text and booleans.
     A column with more than EXACT_DISTINCT distinct values has `distinct_exact` false, an estimate, and neither top values nor histogram.
+
+    known: the value counts of a column of text, when somebody has them already.
     """
     exact = facts.estimated_distinct <= EXACT_DISTINCT
     bins = _bins(facts) if exact else None
-    tally = _tally(table, facts, bins) if exact else _estimate(table, facts)
+    tally = (known or _tally(table, facts, bins)) if exact else _estimate(table, facts)
     rows = table.row_count
     return {
         "column": facts.column.name,
@@ -108,28 +110,33 @@ def shown_value(value: Any) -> Any:
     return value
 
 
-def _estimate(table: CleanTable, facts: ColumnFacts) -> _Tally:
+def _estimate(table: CleanTable, facts: ColumnFacts) -> Tally:
     values = nw.col(facts.column.name)
     low, high = facts.low, facts.high
     if low is None:
         low, high = collect(nw.from_native(table.frame).select(low=values.min(), high=values.max()), row_count=table.row_count).row(0)
-    return _Tally(facts.estimated_distinct, low, high)
+    return Tally(facts.estimated_distinct, low, high)
 
 
-def _tally(table: CleanTable, facts: ColumnFacts, bins: _Bins | None) -> _Tally:
+def _tally(table: CleanTable, facts: ColumnFacts, bins: _Bins | None) -> Tally:
     name = facts.column.name
     values = nw.from_native(table.frame).select(nw.col(name).alias("value")).filter(~nw.col("value").is_null())
-    tally = _Tally(low=facts.low, high=facts.high)
+    tally = Tally(low=facts.low, high=facts.high)
     ranged = facts.column.kind in _NUMBERS | _TIMES
     for part in partitions(values, "value", groups=facts.estimated_distinct):
         counted = collect(part.group_by("value").agg(count=nw.len()), row_count=table.row_count)
-        tally.distinct += len(counted)
-        tally.top = _most_frequent([*tally.top, *_top_of(counted)])
-        if len(counted) and not ranged:
-            tally.low, tally.high = _wider((tally.low, tally.high), counted.get_column("value"))
+        add_counts(tally, counted, find_range=not ranged)
         if bins:
             tally.bins.update(_binned(counted, facts.column.kind, bins))
     return tally
+
+
+def add_counts(tally: Tally, counted: nw.DataFrame[Any], *, find_range: bool) -> None:
+    """Add the counts of one part: each `value`, none of them null or of another part, and its `count`."""
+    tally.distinct += len(counted)
+    tally.top = _most_frequent([*tally.top, *_top_of(counted.select("value", "count"))])
+    if len(counted) and find_range:
+        tally.low, tally.high = _wider((tally.low, tally.high), counted.get_column("value"))
 
 
 def _wider(known: tuple[Any, Any], values: nw.Series[Any]) -> tuple[Any, Any]:

@@ -177,9 +177,9 @@ def _carry_out(services: SalesServices, run: Run, decision: reconcile.Decision) 
 def _note_progress(services: SalesServices, run: Run, job: JobInstance) -> None:
     """Append what the pipeline's activities are doing, once per change. Progress is a courtesy: failing to read it changes nothing."""
     for activity in _activities(services, run, job):
-        events.append_once(services.database, run.run_id, events.log(f"{activity.name}: {activity.status}."))
+        events.append_once(services.database, run.run_id, events.log(outcome.progress_note(activity)))
         if link := outcome.output_link(activity):
-            events.append_once(services.database, run.run_id, events.log(f"{activity.name}, output: {link}"))
+            events.append_once(services.database, run.run_id, events.log(f"Stage '{activity.name}', output: {link}"))
 
 
 def _activities(services: SalesServices, run: Run, job: JobInstance) -> list[ActivityRun]:

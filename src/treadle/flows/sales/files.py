@@ -4,13 +4,13 @@ import errno
 import fcntl
 import hashlib
 import os
-import shutil
 import threading
 import time
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from io import RawIOBase
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 from uuid import uuid4
@@ -21,6 +21,7 @@ from treadle.flows.sales.manifest import FileEntry
 
 TEMPORARY_SUFFIX: Final = ".tmp"
 _BLOCK_BYTES = 256 * 1024
+_FORGOTTEN_BYTES = 32 * _BLOCK_BYTES  # of a file that is copied, between two times that its pages are given back
 
 
 def entry_of(path: Path) -> FileEntry:
@@ -40,8 +41,28 @@ def entry_of_open(name: str, file: BinaryIO) -> FileEntry:
 
 def copy_durably(source: Path, target: Path) -> FileEntry:
     """Copy a file, on disk for good, and say what the copy is, under the name of its source."""
-    shutil.copyfile(source, target)
+    _copy(source, target)
     return replace(flushed_entry(target), name=source.name)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Give the source's pages back on the way, which `shutil.copyfile` does not: the copy can then be written to them.
+
+    Fresh pages are slow to get in a virtual machine: they were most of the time that publishing a long file took.
+    """
+    block, copied = memoryview(bytearray(_BLOCK_BYTES)), 0
+    with source.open("rb", buffering=0) as reader, target.open("wb", buffering=0) as writer:
+        while count := reader.readinto(block):
+            _write_all(writer, block[:count])
+            copied += count
+            if copied % _FORGOTTEN_BYTES < count and hasattr(os, "posix_fadvise"):
+                os.posix_fadvise(reader.fileno(), 0, copied, os.POSIX_FADV_DONTNEED)
+
+
+def _write_all(writer: RawIOBase, block: memoryview) -> None:
+    """A raw file may take less than it is given."""
+    while len(block):
+        block = block[writer.write(block) or 0 :]
 
 
 def flushed_entry(path: Path) -> FileEntry:
@@ -51,6 +72,16 @@ def flushed_entry(path: Path) -> FileEntry:
         entry = entry_of(path)
         flushed.result()
     return entry
+
+
+def give_back_pages(path: Path) -> None:
+    """Tell the system that a file is not read again soon, where it can be told: what is written next then takes those pages instead of fresh ones.
+
+    Fresh pages are slow to get in a virtual machine: they were half of the time that writing a long file took.
+    """
+    if hasattr(os, "posix_fadvise"):
+        with path.open("rb") as file, suppress(OSError):  # not every mount knows of it
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def require_entry(path: Path, entry: FileEntry) -> None:

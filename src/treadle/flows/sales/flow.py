@@ -4,10 +4,13 @@ ARCHITECTURE.md walks a run from here to its end. What drives it after the start
 freeing a lock that nobody will free any more is `release.py`.
 """
 
+import threading
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 from uuid import UUID, uuid4
 
 import structlog
@@ -26,6 +29,8 @@ from treadle.flows.sales.services import SalesServices
 
 log = structlog.get_logger()
 
+_SAME_RUN_SECONDS: Final = 10.0  # how long a repeated start waits for the first to be recorded: the time of one transaction
+
 
 @dataclass(frozen=True, slots=True)
 class StartRequest:
@@ -37,18 +42,23 @@ class StartRequest:
     wishes: Wishes = field(default_factory=Wishes)  # how to read it; stored beside the file
 
 
-def start(services: SalesServices, request: StartRequest, *, progress: Progress | None = None) -> Run:
+def start(services: SalesServices, request: StartRequest, *, run_id: UUID | None = None, progress: Progress | None = None) -> Run:
     """Start one governed run and return it, SUBMITTED, with its Fabric job.
 
     A run that comes back without a job is one whose trigger was answered by silence: the worker finds out what became of it.
 
+    run_id: makes the start safe to repeat: there is one run of this id, whoever was first, and everybody gets it, as it is by now. None: a new one.
+
     Raises:
         LockHeld: another run is active; its details name the holder.
+        Conflict: `run_id` is that of a run of another file or person.
         NotFound, InvalidInput: the input file cannot be used; nothing was started.
         PermissionDenied, Throttled, Unavailable, …: Fabric or the lake refused; the run is recorded as FAILED and the lock is free.
     """
     input_file = check_input_file(request.input_file)
-    new = _new_run(services, input_file, request.requested_by)
+    new = _new_run(services, input_file, request.requested_by, run_id)
+    if run_id and (run := _same_run(services, new)):
+        return run
     with _staged(services, request, input_file, progress) as staged:
 
         def place_input() -> None:
@@ -57,21 +67,28 @@ def start(services: SalesServices, request: StartRequest, *, progress: Progress 
                 staged.put_in_place(import_path(input_file))
             store_wishes(services.lake, input_file, request.wishes)
 
-        return _start(
-            services, new, lambda: runs.start_run(services.database, new, f"{new.triggered_by} started a run of {input_file}."), place_input
-        )
+        def record() -> Run:
+            return runs.start_run(services.database, new, f"{new.triggered_by} started a run of {input_file}.")
+
+        return _start_once(services, new, lambda: _start(services, new, record, place_input), repeatable=run_id is not None)
 
 
-def restore(services: SalesServices, source_run_id: UUID, requested_by: str) -> Run:
-    """Start a run that publishes an earlier run's files to `current/` again.
+def restore(services: SalesServices, source_run_id: UUID, requested_by: str, *, run_id: UUID | None = None) -> Run:
+    """Start a run that publishes an earlier run's files to `current/` again. run_id: as for `start`.
 
     Raises:
         NotFound, Conflict: there is no such run, it did not succeed, or its files are not complete; nothing was started.
         LockHeld and the others: as `start`.
     """
+    new = _new_run(services, restore_input(source_run_id), requested_by, run_id)
+    if run_id and (run := _same_run(services, new)):
+        return run
     _require_complete_run(services, source_run_id)
-    new = _new_run(services, restore_input(source_run_id), requested_by)
-    return _start(services, new, lambda: runs.start_restore(services.database, new, source_run_id, requested_by), lambda: None)
+
+    def record() -> Run:
+        return runs.start_restore(services.database, new, source_run_id, requested_by)
+
+    return _start_once(services, new, lambda: _start(services, new, record, lambda: None), repeatable=run_id is not None)
 
 
 def cancel(services: SalesServices, run_id: UUID, requested_by: str) -> Run:
@@ -96,11 +113,11 @@ def cancel_job(services: SalesServices, job_id: str) -> None:
         log.info("job.not_cancelled", job_id=job_id, reason=error.message)
 
 
-def _new_run(services: SalesServices, input_file: str, requested_by: str) -> NewRun:
+def _new_run(services: SalesServices, input_file: str, requested_by: str, run_id: UUID | None) -> NewRun:
     if not requested_by.strip():
         raise InvalidInput("A run needs the name of who starts it.", hint="Set TREADLE_USER or give --user.")
     return NewRun(
-        run_id=uuid4(),
+        run_id=run_id or uuid4(),
         triggered_by=requested_by,
         input_file=input_file,
         workspace_id=services.workspace,
@@ -120,6 +137,41 @@ def _staged(services: SalesServices, request: StartRequest, input_file: str, pro
         yield staged
 
 
+def _same_run(services: SalesServices, new: NewRun) -> Run | None:
+    """The run that an earlier start with this id has made. None: there is none yet.
+
+    Raises:
+        Conflict: it is of another file or person, so this is not a repetition.
+    """
+    try:
+        run = runs.get_run(services.database, new.run_id)
+    except NotFound:
+        return None
+    if (run.input_file, run.triggered_by) != (new.input_file, new.triggered_by):
+        raise Conflict(
+            f"Run {new.run_id} exists already, for another file or person.",
+            hint="Use a new id for each run.",
+            details={"run_id": str(new.run_id)},
+        )
+    return run
+
+
+def _start_once(services: SalesServices, new: NewRun, start_run: Callable[[], Run], *, repeatable: bool) -> Run:
+    """Start the run; who loses against a repetition of the same start gets the run that the winner has recorded."""
+    deadline, pause = time.monotonic() + _SAME_RUN_SECONDS, threading.Event()
+    while True:
+        try:
+            return start_run()
+        except Conflict as lost:
+            if not (repeatable and lost.details.get("same_run")):
+                raise
+            if run := _same_run(services, new):
+                return run
+            if time.monotonic() > deadline:
+                raise
+        pause.wait(0.05)  # the winner holds the sign of life, and its row is not committed yet
+
+
 def _start(services: SalesServices, new: NewRun, record: Callable[[], Run], prepare: Callable[[], None]) -> Run:
     """Record the run and take the lock; prepare; say that Fabric is asked; ask once; record the answer."""
     with _trigger_alive(services, new.run_id) as alive:
@@ -137,7 +189,9 @@ def _trigger_alive(services: SalesServices, run_id: UUID) -> Generator[AdvisoryL
     """Hold the sign that this run's trigger lives, so that nobody settles the run's fate while its request is under way."""
     alive = services.database.try_advisory_lock(f"trigger:{run_id}")
     if alive is None:
-        raise Conflict(f"Run {run_id} is being triggered by another process.")
+        raise Conflict(
+            f"Run {run_id} is being triggered by another process.", hint="Wait for it.", details={"run_id": str(run_id), "same_run": True}
+        )
     try:
         with structlog.contextvars.bound_contextvars(run_id=str(run_id)):
             yield alive

@@ -1,5 +1,6 @@
 """Look into a workbook as a run would, without a run: what `treadle files profile` shows."""
 
+import json
 import tempfile
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
@@ -7,28 +8,32 @@ from pathlib import Path
 from typing import Any, Final
 
 from treadle.flows.sales.isolation import run_isolated
+from treadle.flows.sales.json_text import to_json
 
 _JOB: Final = "treadle.flows.sales.inspect_file:profile_of"  # named, so that the child alone loads Polars
 
 
-def inspect_file(path: Path, *, mapping: Mapping[str, str], sheet: str | None) -> dict[str, Any]:
+def inspect_file(path: Path, *, mapping: Mapping[str, str], sheet: str | None, scratch: Path | None = None) -> dict[str, Any]:
     """Return the profile of a workbook on this machine, in the form of `import_profile.json`.
 
     A missing required column is a failed check in it, with the mapping that would mend it: seeing the columns is how one finds out.
 
+    scratch: where intermediate files may be made; None is the system's folder for temporary ones.
+
     Raises:
         InvalidInput: it cannot be read; nothing the file contains can harm this process.
     """
-    return run_isolated(_JOB, {"path": str(path), "mapping": dict(mapping), "sheet": sheet, "today": datetime.now(UTC).date().isoformat()})
+    arguments = {"path": str(path), "mapping": dict(mapping), "sheet": sheet, "scratch": scratch and str(scratch)}
+    return run_isolated(_JOB, {**arguments, "today": datetime.now(UTC).date().isoformat()})
 
 
-def profile_of(*, path: str, mapping: dict[str, str], sheet: str | None, today: str) -> dict[str, Any]:
-    """The child's part of `inspect_file`."""
+def profile_of(*, path: str, mapping: dict[str, str], sheet: str | None, scratch: str | None, today: str) -> dict[str, Any]:
+    """The child's part of `inspect_file`: values as the file `import_profile.json` has them."""
     from treadle.flows.sales.profile import FileFacts, compute_profile  # noqa: PLC0415 - brings Polars, for the child alone
     from treadle.flows.sales.reading.read import read_clean_table  # noqa: PLC0415
 
     file = Path(path)
     facts = FileFacts(file.name, file.stat().st_size, datetime.fromtimestamp(file.stat().st_mtime, UTC))
-    with tempfile.TemporaryDirectory(prefix="treadle-") as scratch:
-        table = read_clean_table(file, sheet=sheet, mapping=mapping, scratch=Path(scratch), incomplete=True)
-        return compute_profile(table, facts, date.fromisoformat(today))
+    with tempfile.TemporaryDirectory(prefix="treadle-", dir=scratch) as folder:
+        table = read_clean_table(file, sheet=sheet, mapping=mapping, scratch=Path(folder), incomplete=True)
+        return json.loads(to_json(compute_profile(table, facts, date.fromisoformat(today))))

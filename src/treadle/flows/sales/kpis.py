@@ -3,7 +3,6 @@
 Money is summed in decimals and rounded once, at the end, so the same rows give the same figures on every engine and in every order.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -14,11 +13,11 @@ import narwhals as nw
 
 from treadle.errors import InvalidInput
 from treadle.flows.sales.funnel import FunnelSource, compute_funnel
-from treadle.flows.sales.scan import collect, collect_all, partitions
+from treadle.flows.sales.orders import ORDER_ID, OrderCounts, count_orders, month_of
+from treadle.flows.sales.scan import collect
 from treadle.flows.sales.table import CleanColumn, CleanTable, ColumnKind, Finding
 
 REVENUE: Final = "revenue"
-ORDER_ID: Final = "order_id"
 ORDER_DATE: Final = "order_date"
 REQUIRED_COLUMNS: Final = (REVENUE, ORDER_ID)
 HEADLINE_COLUMNS: Final = ("channel", "region", "product_category")  # each has a key of its own in kpis.json
@@ -36,14 +35,16 @@ _DATE_KINDS = {ColumnKind.DATE, ColumnKind.TIMESTAMP}
 _CATEGORY_KINDS = {ColumnKind.TEXT, ColumnKind.BOOLEAN}
 
 
-def compute_kpis(table: CleanTable, funnel: FunnelSource | None = None) -> tuple[dict[str, Any], tuple[Finding, ...]]:
+def compute_kpis(
+    table: CleanTable, funnel: FunnelSource | None = None, counts: OrderCounts | None = None
+) -> tuple[dict[str, Any], tuple[Finding, ...]]:
     """Return the content of `kpis.json` and the warnings of what could not be computed.
 
     Money is Decimal with 2 places. A `revenue_by_…` of a column that the table lacks is empty; `funnel` is absent when nobody counted visitors;
     `aov` is null without orders, both series are empty without a date column.
     Rows without a value in the grouping column stand under `(missing)`; a text that reads `(missing)` counts there, too.
 
-    funnel: the counts of the funnel file, used only when the table has none of its own.
+    funnel: the counts of the funnel file, used only when the table has none of its own. counts: from `count_table_orders`, when somebody has them already.
 
     Raises:
         InvalidInput: the table has no `revenue` or no `order_id`.
@@ -51,19 +52,20 @@ def compute_kpis(table: CleanTable, funnel: FunnelSource | None = None) -> tuple
     _require_columns(table)
     totals = _totals(table)
     date_column = choose_date_column(table.columns)
-    periods = _periods(table, date_column)
+    periods = _periods(table, date_column, counts or count_orders(table, date_column))
+    orders = periods.orders.tally.distinct
     findings: list[Finding] = []
     breakdowns = _breakdowns(table, findings)
     headlines = {f"revenue_by_{name}": _headline(table, name, breakdowns, findings) for name in HEADLINE_COLUMNS}
     kpis = {
         "total_revenue": money(totals["revenue"]),
-        "orders": periods.orders,
-        "aov": money(totals["revenue"] / periods.orders) if periods.orders else None,
+        "orders": orders,
+        "aov": money(totals["revenue"] / orders) if orders else None,
         **headlines,
         "breakdowns": breakdowns,
         "time_series_monthly": _monthly(periods) if date_column else [],
         "time_series_daily": _daily(periods, findings) if date_column else [],
-        **_funnel(table, periods.orders, funnel, date_column, findings),
+        **_funnel(table, orders, funnel, date_column, findings),
         "row_count": table.row_count,
         "rows_without_revenue": totals["rows_without_revenue"],
         "rows_without_order_id": totals["rows_without_order_id"],
@@ -71,6 +73,12 @@ def compute_kpis(table: CleanTable, funnel: FunnelSource | None = None) -> tuple
         "rounding": ROUNDING,
     }
     return kpis, tuple(findings)
+
+
+def count_table_orders(table: CleanTable) -> OrderCounts:
+    """What both the KPIs and the profile are to be given. Raises InvalidInput as `compute_kpis` does."""
+    _require_columns(table)
+    return count_orders(table, choose_date_column(table.columns))
 
 
 def money(amount: Decimal) -> Decimal:
@@ -192,35 +200,14 @@ def group_name(value: Any) -> str:
 class _Periods:
     """Revenue and distinct orders by day and by month; None is the period of the rows without a date."""
 
-    orders: int  # distinct in all
     revenue_by_day: Mapping[date | None, Decimal]
-    orders_by_day: Mapping[date | None, int]
-    orders_by_month: Mapping[date | None, int]
+    orders: OrderCounts
 
 
-def _periods(table: CleanTable, date_column: str | None) -> _Periods:
-    """Count the orders of every period, exactly and in bounded memory.
-
-    An order with rows on two days counts once on each of them, and once in their month; so the orders of a series may add up to more than all orders.
-    """
+def _periods(table: CleanTable, date_column: str | None, orders: OrderCounts) -> _Periods:
     day = nw.col(date_column).cast(nw.Date) if date_column else nw.lit(None, dtype=nw.Date)
-    frame = _frame(table).select(ORDER_ID, REVENUE, day=day)
-    revenue = collect(frame.group_by("day").agg(revenue=_revenue().sum()), row_count=table.row_count)
-    with_order = frame.filter(~nw.col(ORDER_ID).is_null()).select(ORDER_ID, "day")
-    orders, by_day, by_month = 0, Counter[date | None](), Counter[date | None]()
-    for part in partitions(with_order, ORDER_ID, groups=table.row_count):
-        part_orders, part_by_day, part_by_month = collect_all(_distinct_orders(part), row_count=table.row_count)
-        orders += part_orders.item()
-        by_day.update(dict(part_by_day.rows()))
-        by_month.update(dict(part_by_month.rows()))
-    return _Periods(orders, dict(revenue.rows()), by_day, by_month)
-
-
-def _distinct_orders(rows: nw.LazyFrame[Any]) -> list[nw.LazyFrame[Any]]:
-    """The distinct orders in all, per day, and per month (named by its first day)."""
-    daily = rows.group_by(ORDER_ID, "day").agg(rows=nw.len())
-    monthly = daily.with_columns(day=nw.col("day").dt.truncate("1mo")).group_by(ORDER_ID, "day").agg(rows=nw.len())
-    return [daily.select(nw.col(ORDER_ID).n_unique()), *(pairs.group_by("day").agg(orders=nw.len()) for pairs in (daily, monthly))]
+    revenue = collect(_frame(table).select(REVENUE, day=day).group_by("day").agg(revenue=_revenue().sum()), row_count=table.row_count)
+    return _Periods(dict(revenue.rows()), orders)
 
 
 def _daily(periods: _Periods, findings: list[Finding]) -> list[dict[str, Any]]:
@@ -229,7 +216,7 @@ def _daily(periods: _Periods, findings: list[Finding]) -> list[dict[str, Any]]:
         findings.append(Finding("time_series_daily", passed=False, detail=detail, severity="warning"))
         return []
     return [
-        {"day": MISSING if day is None else day.isoformat(), "revenue": money(revenue), "orders": periods.orders_by_day.get(day, 0)}
+        {"day": MISSING if day is None else day.isoformat(), "revenue": money(revenue), "orders": periods.orders.by_day.get(day, 0)}
         for day, revenue in sorted(periods.revenue_by_day.items(), key=_missing_last)
     ]
 
@@ -237,13 +224,13 @@ def _daily(periods: _Periods, findings: list[Finding]) -> list[dict[str, Any]]:
 def _monthly(periods: _Periods) -> list[dict[str, Any]]:
     sums: dict[date | None, Decimal] = {}
     for day, revenue in periods.revenue_by_day.items():
-        month = day and day.replace(day=1)
+        month = month_of(day)
         sums[month] = sums.get(month, Decimal(0)) + revenue
     return [
         {
             "month": MISSING if month is None else month.isoformat()[:7],
             "revenue": money(revenue),
-            "orders": periods.orders_by_month.get(month, 0),
+            "orders": periods.orders.by_month.get(month, 0),
         }
         for month, revenue in sorted(sums.items(), key=_missing_last)
     ]

@@ -7,8 +7,9 @@ from typing import Any, Final
 
 import narwhals as nw
 
-from treadle.flows.sales.column_profile import ColumnFacts, column_facts, profile_column, shown_value
-from treadle.flows.sales.kpis import ORDER_ID, REQUIRED_COLUMNS, REVENUE, choose_date_column
+from treadle.flows.sales.column_profile import ColumnFacts, Tally, column_facts, profile_column, shown_value
+from treadle.flows.sales.kpis import REQUIRED_COLUMNS, REVENUE, choose_date_column
+from treadle.flows.sales.orders import ORDER_ID, OrderCounts
 from treadle.flows.sales.scan import collect
 from treadle.flows.sales.table import CleanTable, ColumnKind, Finding, Severity
 
@@ -26,10 +27,13 @@ class FileFacts:
     modified_at: datetime  # UTC
 
 
-def compute_profile(table: CleanTable, file: FileFacts, today: date) -> dict[str, Any]:
-    """Return the content of `import_profile.json`. Dates after `today` (UTC) are reported as lying in the future."""
+def compute_profile(table: CleanTable, file: FileFacts, today: date, orders: OrderCounts | None = None) -> dict[str, Any]:
+    """Return the content of `import_profile.json`. Dates after `today` (UTC) are reported as lying in the future.
+
+    orders: the same table's, when they are counted already.
+    """
     facts, distinct_rows = column_facts(table, count_rows=table.row_count > _EXACT_DUPLICATES)
-    schema = [profile_column(table, column) for column in facts]
+    schema = [profile_column(table, column, _counted_already(column, orders)) for column in facts]
     return {
         **_heading(table, file),
         "schema": schema,
@@ -50,6 +54,10 @@ def fallback_profile(table: CleanTable, file: FileFacts, failure: Finding) -> di
         "validations": validations,
         "sample_rows": [],
     }
+
+
+def _counted_already(facts: ColumnFacts, orders: OrderCounts | None) -> Tally | None:
+    return orders.tally if orders and facts.column.name == ORDER_ID and facts.column.kind is ColumnKind.TEXT else None
 
 
 def _heading(table: CleanTable, file: FileFacts) -> dict[str, Any]:
@@ -107,7 +115,8 @@ def _check(check: str, passed: bool, detail: str, severity: Severity = "warning"
 
 
 def _required_value(name: str, facts: ColumnFacts) -> Finding:
-    return _check(f"{name}_present", not facts.null_count, f"{facts.null_count:,} rows have no {name}.")
+    missing = facts.null_count
+    return _check(f"{name}_present", not missing, f"{_rows(missing)} without {name}." if missing else f"Every row has {name}.")
 
 
 def _order_id_unique(table: CleanTable, order_ids: Mapping[str, Any]) -> Finding:
@@ -123,7 +132,9 @@ def _revenue_numeric(facts: ColumnFacts) -> Finding:
     return _check(
         "revenue_numeric",
         not count,
-        f"{count:,} values of {facts.column.source_column} could not be read as a number; they count as missing.",
+        f"{count:,} values of {facts.column.source_column} could not be read as a number; they count as missing."
+        if count
+        else f"All values of {facts.column.source_column} were read as numbers.",
     )
 
 
@@ -138,7 +149,7 @@ def _revenue_not_negative(table: CleanTable, facts: ColumnFacts) -> Finding:
 
 def _no_null_rows(table: CleanTable) -> Finding:
     count = _count(table, nw.all_horizontal(*(nw.col(column.name).is_null() for column in table.columns), ignore_nulls=False))
-    return _check("no_null_rows", not count, f"{count:,} rows have no value at all.")
+    return _check("no_null_rows", not count, f"{_rows(count)} empty in every column." if count else "No row is empty.")
 
 
 def _dates(facts: Sequence[ColumnFacts], today: date) -> list[Finding]:
@@ -163,7 +174,8 @@ def _day(moment: date) -> date:
 
 def _duplicate_rows(table: CleanTable, order_ids: Mapping[str, Any] | None, distinct_rows: int | None) -> Finding:
     count, how = _count_duplicates(table, order_ids, distinct_rows)
-    return _check("duplicate_rows", not count, f"{count:,} rows repeat another row in every column{how}; they are counted like the others.")
+    told = f"{_rows(count)} equal to another row in every column{how}; each is counted." if count else f"No row repeats another{how}."
+    return _check("duplicate_rows", not count, told)
 
 
 def _count_duplicates(table: CleanTable, order_ids: Mapping[str, Any] | None, distinct_rows: int | None) -> tuple[int, str]:
@@ -178,6 +190,10 @@ def _count_duplicates(table: CleanTable, order_ids: Mapping[str, Any] | None, di
 def _renamed_columns(table: CleanTable) -> Finding:
     renamed = [f"{column.source_column} → {column.name}" for column in table.columns if column.source_column != column.name]
     return Finding("columns_renamed", passed=True, detail=f"Renamed: {', '.join(renamed)}." if renamed else "No column was renamed.")
+
+
+def _rows(count: int) -> str:
+    return "1 row is" if count == 1 else f"{count:,} rows are"
 
 
 def _count(table: CleanTable, condition: nw.Expr) -> int:

@@ -1,7 +1,8 @@
 """Free a lock that nobody will free any more: an operator's last resort, which still never leaves two jobs running."""
 
 import threading
-from contextlib import suppress
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 import structlog
@@ -18,7 +19,10 @@ from treadle.flows.sales.services import SalesServices
 
 log = structlog.get_logger()
 
-OVERRIDE = "treadle lock release --reason … --even-if-running"
+STILL_HELD = (
+    "The lock is still held. Only if you are sure that no job runs: treadle lock release --reason … --even-if-running "
+    "(Fabric is not asked; what a job that runs all the same publishes later is mixed with the next run's)."
+)
 
 
 def release_lock(
@@ -34,6 +38,7 @@ def release_lock(
     Raises:
         InvalidInput: name or reason is missing or too long; nothing was done.
         Conflict: the lock is free already, the job did not end in time, or a trigger is still under way.
+        Unavailable and others: Fabric could not be asked. Whatever refuses says in its hint that the lock is still held.
     """
     requested_by, reason = lock.check_release(requested_by, reason)
     held = lock.show_lock(services.database)
@@ -58,7 +63,8 @@ def _end_job(services: SalesServices, run: Run, requested_by: str, wait_seconds:
     job_id, pause = run.fabric_job_id, threading.Event()
     for second in range(max(1, int(wait_seconds)) + 1):
         try:
-            status = job_status(services.fabric.get_job_instance(services.workspace, services.pipeline, JobId(job_id)).status)
+            with _refusal_leaves_lock():
+                status = job_status(services.fabric.get_job_instance(services.workspace, services.pipeline, JobId(job_id)).status)
         except NotFound:
             return None
         if status and status.ended:
@@ -66,13 +72,24 @@ def _end_job(services: SalesServices, run: Run, requested_by: str, wait_seconds:
         if second == 0:
             with suppress(Conflict):  # a worker has finished the run just now
                 runs.request_cancel(services.database, run.run_id, requested_by)
-            cancel_job(services, job_id)
+            with _refusal_leaves_lock():
+                cancel_job(services, job_id)
         pause.wait(1)
     raise Conflict(
         f"Fabric was asked to cancel job {job_id} of run {run.run_id}, but it has not ended within {wait_seconds:.0f} s.",
-        hint=f"Wait and try again. If you are sure that the job is dead: {OVERRIDE}",
+        hint=f"Wait and try again. {STILL_HELD}",
         details={"run_id": str(run.run_id), "job_id": job_id},
     )
+
+
+@contextmanager
+def _refusal_leaves_lock() -> Generator[None]:
+    """Whatever Fabric answers, the operator's question is what has become of the lock."""
+    try:
+        yield
+    except TreadleError as error:
+        error.hint = f"{error.hint} {STILL_HELD}" if error.hint else STILL_HELD
+        raise
 
 
 def _finish_truthfully(services: SalesServices, run: Run) -> None:
@@ -91,6 +108,6 @@ def _refuse_while_unsettled(services: SalesServices, run: Run) -> NoReturn:
     state = "its outcome is unknown and the worker is settling it" if alive else "it is being triggered at this moment"
     raise Conflict(
         f"Run {run.run_id} has no Fabric job yet: {state}.",
-        hint=f"Wait for the grace period to pass. If you are sure that no job runs: {OVERRIDE}",
+        hint=f"Wait for the grace period to pass. {STILL_HELD}",
         details={"run_id": str(run.run_id)},
     )

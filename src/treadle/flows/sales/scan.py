@@ -11,19 +11,13 @@ from typing import Any, Final
 import narwhals as nw
 import polars as pl
 
-GROUPS_IN_MEMORY: Final = 2_500_000  # about as many are held at a time: some 300 MB at the width of an order id
+GROUPS_IN_MEMORY: Final = 3_500_000  # about as many are held at a time: some 400 MB at the width of an order id
 _IN_MEMORY_ROWS: Final = 100_000  # up to here the in-memory engine is the faster one; above, streaming is as fast and needs less memory
 
 
 def collect(frame: nw.LazyFrame[Any], *, row_count: int) -> nw.DataFrame[Any]:
     """Compute a frame; a table of many rows is streamed through in bounded memory (narwhals names no engine)."""
     return nw.from_native(_native(frame).collect(engine=_engine(row_count)), eager_only=True)
-
-
-def collect_all(frames: Sequence[nw.LazyFrame[Any]], *, row_count: int) -> list[nw.DataFrame[Any]]:
-    """Compute several frames side by side, sharing what they have in common (narwhals computes one at a time)."""
-    results = pl.collect_all([_native(frame) for frame in frames], engine=_engine(row_count))
-    return [nw.from_native(result, eager_only=True) for result in results]
 
 
 def look_over(
@@ -36,17 +30,39 @@ def look_over(
     """
     native = _native(frame)
     floats = {name for name, dtype in native.collect_schema().items() if dtype.is_float()}
+    hashed = native.with_columns(pl.col(name).hash(seed).alias(_hash_of(name)) for seed, name in enumerate(names))
     wanted = [look for name in names for look in _looks(name, ranged=name in ranged, is_float=name in floats)]
-    distinct_rows = [_row_hash(names).n_unique().alias("distinct\0rows")] if count_rows else []
-    answer = iter(native.select(*wanted, *distinct_rows).collect(engine=_engine(row_count)).row(0))
-    return {name: (next(answer), next(answer), next(answer), next(answer)) for name in names}, next(answer, None)
+    frames = [hashed.select(wanted), *([hashed.select(_row_hash(names))] if count_rows else [])]
+    looks, *rows = pl.collect_all(frames, engine=_engine(row_count))
+    answer = iter(looks.row(0))
+    found = {name: (next(answer), next(answer), next(answer), next(answer)) for name in names}
+    return found, _distinct(rows[0].to_series()) if rows else None
+
+
+def _hash_of(name: str) -> str:
+    """What the column of a column's hashes is called while it is looked over; no column's name has a NUL."""
+    return f"{name}\0hash"
 
 
 def _looks(name: str, *, ranged: bool, is_float: bool) -> list[pl.Expr]:
+    """The distinct values are estimated by the hashes that the rows need anyway."""
     values = pl.col(name)
     numbers = pl.lit(None) if not ranged else pl.when(values.is_finite()).then(values) if is_float else values
-    looks = {"nulls": values.null_count(), "distinct": values.approx_n_unique(), "low": numbers.min(), "high": numbers.max()}
+    looks = {
+        "nulls": values.null_count(),
+        "distinct": pl.col(_hash_of(name)).approx_n_unique(),
+        "low": numbers.min(),
+        "high": numbers.max(),
+    }
     return [look.alias(f"{name}\0{kind}") for kind, look in looks.items()]
+
+
+def _distinct(hashes: pl.Series) -> int:
+    """Sorted, which takes half the time of a hash table and a quarter of its memory."""
+    if hashes.is_empty():
+        return 0
+    in_order = hashes.sort()
+    return 1 + int((in_order != in_order.shift()).sum())  # the first has none before it, and counts as null
 
 
 def partitions(frame: nw.LazyFrame[Any], column: str, *, groups: int) -> Iterator[nw.LazyFrame[Any]]:
