@@ -49,6 +49,7 @@ bench: $(DEV_STAMP) ## measure speed and memory against the straightforward way;
 docs: setup ## write docs/reference/ and docs/states.md from the code
 	$(BIN)/python docs/generate.py
 	$(BIN)/python -m treadle.control.states > docs/states.md
+	$(BIN)/python -m treadle.control.jobs.states > docs/job-states.md
 
 lock: $(DEV_STAMP) ## resolve requirements/*.in again into hash-pinned locks without host names
 	for name in runtime dev; do $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \

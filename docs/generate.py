@@ -15,8 +15,8 @@ from pydantic_core import PydanticUndefined
 from typer.main import get_command
 
 from treadle import settings
-from treadle.cli import app
-from treadle.cli.output import EXIT_CODES
+from treadle.cli.commands import app
+from treadle.cli.output import EXIT_CODES, EXIT_MEANINGS
 
 REFERENCE = Path(__file__).parent / "reference"
 
@@ -52,15 +52,13 @@ def commands_page() -> str:
     lines += [
         "## Exit codes",
         "",
-        "| code | meaning |",
-        "| --- | --- |",
-        "| 0 | done |",
-        "| 1 | a defect of Treadle, or a failed check of `doctor` |",
+        "| code | meaning | errors |",
+        "| --- | --- | --- |",
     ]
     by_code: dict[int, list[str]] = {}
     for kind, code in EXIT_CODES.items():
-        by_code.setdefault(code, []).append(kind.__name__)
-    lines += [f"| {code} | {', '.join(kinds)} |" for code, kinds in sorted(by_code.items())]
+        by_code.setdefault(code, []).append(f"`{kind.__name__}`")
+    lines += [f"| {code} | {meaning} | {', '.join(by_code.get(code, ())) or '–'} |" for code, meaning in EXIT_MEANINGS.items()]
     return "\n".join(lines) + "\n"
 
 

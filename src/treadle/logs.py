@@ -1,4 +1,4 @@
-"""JSON logs with a correlation id per run, in which no secret can appear."""
+"""Logs with a correlation id per run, in which no secret can appear: JSON for machines, plain lines at the terminal of a person."""
 
 import logging
 import re
@@ -12,9 +12,11 @@ _HIDDEN = "[hidden]"
 _PATTERNS = (
     re.compile(r"(?i)(bearer\s+)[A-Za-z0-9\-_.~+/]{8,}=*"),
     re.compile(r"()eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*"),  # a JWT, wherever it stands
+    re.compile(r"()trdl_[0-9a-f]{12}_[A-Za-z0-9_-]{43}"),  # an API token of ours
     re.compile(r"(?i)((?:client_secret|client_assertion|password|passwd|api[_-]?key|sig)[\"']?\s*[=:]\s*[\"']?)[^\s&\"',;]+"),
     re.compile(r"(?i)(postgres(?:ql)?://[^:/\s]+:)[^@\s]+(?=@)"),
 )
+_NOT_FOR_PEOPLE = frozenset({"event", "level", "timestamp", "exception", "kind", "details", "in_a_row"})
 _secrets: set[str] = set()
 
 
@@ -43,10 +45,10 @@ def redact_value(value: Any) -> Any:
     return value
 
 
-def configure_logs(level: str = "INFO", *, stream: IO[str] | None = None, secrets: Iterable[str] = ()) -> None:
+def configure_logs(level: str = "INFO", *, stream: IO[str] | None = None, secrets: Iterable[str] = (), for_people: bool = False) -> None:
     """Write one JSON object a line: `timestamp` (UTC), `level`, `event`, the bound context such as `run_id`, and the event's own fields.
 
-    stream: None is standard error; standard output is for data. Safe to repeat.
+    stream: None is standard error; standard output is for data. for_people: plain lines instead of JSON. Safe to repeat.
     """
     hide_secrets(secrets)
     number = logging.getLevelNamesMapping().get(level.upper(), logging.INFO)
@@ -57,7 +59,7 @@ def configure_logs(level: str = "INFO", *, stream: IO[str] | None = None, secret
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
             _redact_event,
-            structlog.processors.JSONRenderer(default=str),
+            _as_line if for_people else structlog.processors.JSONRenderer(default=str),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.WriteLoggerFactory(file=cast("Any", stream or sys.stderr)),
@@ -71,6 +73,16 @@ def _redact_event(_logger: Any, _method: str, event: MutableMapping[str, Any]) -
         name: redact_value(value if isinstance(value, str | int | float | bool | Mapping | list | tuple) or value is None else str(value))
         for name, value in event.items()
     }
+
+
+def _as_line(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> str:
+    """`Warning: run look failed: Fabric could not … (run_id=…)`; a traceback follows on lines of its own."""
+    facts = {name: value for name, value in event.items() if name not in _NOT_FOR_PEOPLE}
+    reason = next((str(facts.pop(name)) for name in ("error", "reason", "message") if facts.get(name)), "")
+    what = str(event["event"]).replace(".", " ").replace("_", " ")
+    context = ", ".join(f"{name}={value}" for name, value in facts.items())
+    line = f"{str(event['level']).capitalize()}: {what}" + (f": {reason}" if reason else "") + (f" ({context})" if context else "")
+    return line + (f"\n{event['exception']}" if event.get("exception") else "")
 
 
 class _ToStructlog(logging.Handler):

@@ -5,11 +5,13 @@ Sources, the first that names a setting decides it:
 2. environment variables   3. `.env`   4. `.streamlit/secrets.toml`, both in the working directory.
 """
 
+import json
 import os
-from collections.abc import Mapping
+import shlex
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self, cast
 
 from dotenv import dotenv_values
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
@@ -29,8 +31,51 @@ def _https_origin(value: str) -> str:
     return value.rstrip("/").removesuffix("/v1")
 
 
+def _https_url(value: str) -> str:
+    """Return the address as it was given: an issuer is compared character by character."""
+    if not value.startswith("https://"):
+        raise ValueError("must start with https://")
+    return value
+
+
 Origin = Annotated[str, AfterValidator(_https_origin)]
+HttpsUrl = Annotated[str, AfterValidator(_https_url)]
 Required = Annotated[str, Field(min_length=1)]
+
+NOTIFY_EVENTS = ("run.succeeded", "run.failed", "lock.released", "job.failed")
+
+
+def _known_events(value: str) -> str:
+    """Return the list as it was given; a name that nobody sends would be waited for in vain."""
+    unknown = [name for name in split_names(value) if name not in NOTIFY_EVENTS]
+    if unknown:
+        raise ValueError(f"knows only: {', '.join(NOTIFY_EVENTS)}")
+    return value
+
+
+def split_names(value: str) -> list[str]:
+    """The names in a list that is parted by commas or blanks."""
+    return value.replace(",", " ").split()
+
+
+NotifyEvents = Annotated[str, AfterValidator(_known_events)]
+
+ROLE_NAMES = ("viewer", "operator", "admin")
+
+
+def _role_map(value: str) -> str:
+    """Return the JSON as it was given; a role that does not exist would be found out by who cannot sign in."""
+    try:
+        found = json.loads(value)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not all(role in ROLE_NAMES for role in cast("dict[str, Any]", found).values()):
+        raise ValueError(f"must be a JSON object of claim values to roles ({', '.join(ROLE_NAMES)})")
+    return value
+
+
+RoleName = Literal["viewer", "operator", "admin"]
+RoleMap = Annotated[str, AfterValidator(_role_map)]
 
 
 class Settings(BaseSettings):
@@ -54,6 +99,7 @@ class Settings(BaseSettings):
     pg_password: SecretStr | None = None  # its password; none where the server trusts the connection
     pg_sslmode: str | None = None  # None: what libpq does by itself (prefer)
     pg_pool_size: int = Field(default=8, ge=1, le=64)  # connections that transactions share; each lease has one more of its own
+    treadle_pg_database: str | None = None  # where the schema treadle is, with everything of Treadle's own; None: in the same database
 
     fabric_api_url: Origin = "https://api.fabric.microsoft.com"  # of the Fabric REST API, without /v1
     entra_authority_url: Origin = "https://login.microsoftonline.com"  # of Entra ID
@@ -62,12 +108,36 @@ class Settings(BaseSettings):
     treadle_environment: str = "production"  # the badge that every surface shows; the sandbox writes SANDBOX
 
     treadle_user: str | None = None  # who acts; None: the operating system's user
+    treadle_role: RoleName = "admin"  # what who acts at this machine may do: viewer, operator or admin
     treadle_request_timeout_seconds: float = Field(default=30, gt=0, le=600)  # for one call to a cloud, its retries included
     treadle_trigger_grace_seconds: float = Field(default=120, ge=0)  # longer than a trigger may be under way, listing lag included
     treadle_unknown_status_hours: float = Field(default=24, gt=0)  # how long a run may stay without a word that we know
     treadle_poll_seconds: float = Field(default=5, gt=0)  # between two looks at a run when Fabric does not say
     treadle_poll_seconds_max: float = Field(default=60, gt=0)  # a longer Retry-After is not obeyed for polling
+    treadle_job_slots: int = Field(
+        default=2, ge=1, le=32
+    )  # background jobs that one worker does at once; each uses a database connection now and then
     treadle_upload_limit_mb: int = Field(default=2048, gt=0)  # a larger workbook is not uploaded
+
+    notify_slack_url: SecretStr | None = None  # an incoming webhook of Slack; None: Slack is told nothing
+    notify_teams_url: SecretStr | None = None  # a Teams workflow "when a webhook request is received"
+    notify_webhook_url: SecretStr | None = None  # any address that takes a signed JSON message (Standard Webhooks)
+    notify_webhook_secret: SecretStr | None = None  # signs those: whsec_ and base64; a second one, after a blank, for a change
+    notify_events: NotifyEvents = "run.failed, lock.released, job.failed"  # what is told; also known: run.succeeded
+
+    oidc_issuer: HttpsUrl | None = None  # whose bearer tokens the API takes, exactly as in their claim iss; None: API tokens only
+    oidc_audience: str | None = None  # the claim aud of tokens meant for Treadle, which is not a client id; needed with OIDC_ISSUER
+    oidc_jwks_url: HttpsUrl | None = None  # where its public keys are; None: as its discovery document says
+    oidc_role_claim: str = "roles"  # the claim that holds the roles; a.b is b inside a
+    oidc_role_map: RoleMap = "{}"  # JSON: value of that claim, or sub:<subject>, → role; empty: the values are the roles' names
+
+    api_host: str = "127.0.0.1"  # the address that `treadle api` listens on; before it is another, put a proxy with TLS in front
+    api_port: int = Field(default=8080, ge=0, le=65535)  # its port; 0: any free one
+    api_allowed_hosts: str = "localhost, 127.0.0.1, ::1"  # the names under which the API may be asked; *.example.com for all below it
+    api_cors_origins: str = ""  # the origins whose pages may call it from a browser, for example https://portal.example.com
+    api_rate_limit: str = "600/minute"  # requests of one caller on one route
+    api_body_limit_kb: int = Field(default=256, ge=1, le=65536)  # of a request, but for the bytes of an upload
+
     log_level: str = "INFO"  # DEBUG, INFO, WARNING or ERROR; commands for people begin at WARNING
 
     @classmethod
@@ -90,6 +160,30 @@ class Settings(BaseSettings):
             raise ValueError("TREADLE_TRIGGER_GRACE_SECONDS must be above TREADLE_REQUEST_TIMEOUT_SECONDS")
         return self
 
+    @model_validator(mode="after")
+    def _tokens_are_meant_for_us(self) -> Self:
+        """Without an audience, a token that was given out for any other application of the same issuer would be taken."""
+        if self.oidc_issuer and not self.oidc_audience:
+            raise ValueError("OIDC_AUDIENCE must be set with OIDC_ISSUER")
+        return self
+
+    @model_validator(mode="after")
+    def _channels_are_safe(self) -> Self:
+        """An address is a secret, so it does not travel in clear text; and a message that nobody can prove ours is not sent to programs."""
+        for name in ("slack", "teams", "webhook"):
+            address: SecretStr | None = getattr(self, f"notify_{name}_url")
+            allowed = ("https://", "http://") if self.treadle_environment == "SANDBOX" else ("https://",)
+            if address and not address.get_secret_value().startswith(allowed):
+                raise ValueError(f"NOTIFY_{name.upper()}_URL must start with https://")
+        if self.notify_webhook_url and not self.notify_webhook_secret:
+            raise ValueError("NOTIFY_WEBHOOK_URL needs NOTIFY_WEBHOOK_SECRET, to sign with")
+        return self
+
+    @property
+    def notified_events(self) -> frozenset[str]:
+        """What channels are told."""
+        return frozenset(split_names(self.notify_events))
+
     @property
     def unknown_status_deadline(self) -> timedelta:
         """How long a run may stay active without a status word that Treadle knows."""
@@ -109,10 +203,21 @@ class Settings(BaseSettings):
         return {name: value for name, value in values.items() if value is not None}
 
     @property
+    def own_conninfo(self) -> dict[str, Any]:
+        """As `conninfo`, for the database with the schema `treadle`."""
+        return {**self.conninfo, "dbname": self.treadle_pg_database or self.pg_database}
+
+    @property
+    def role_map(self) -> dict[str, str]:
+        """OIDC_ROLE_MAP, read."""
+        return json.loads(self.oidc_role_map)
+
+    @property
     def secrets(self) -> tuple[str, ...]:
         """Every secret value, for the redaction of logs."""
-        found = (self.fabric_client_secret, self.pg_password)
-        return tuple(secret.get_secret_value() for secret in found if secret)
+        found = (self.fabric_client_secret, self.pg_password, self.notify_slack_url, self.notify_teams_url, self.notify_webhook_url)
+        signing = self.notify_webhook_secret.get_secret_value().split() if self.notify_webhook_secret else []
+        return (*(secret.get_secret_value() for secret in found if secret), *signing)
 
 
 class _LowerCaseToml(TomlConfigSettingsSource):
@@ -157,10 +262,21 @@ def _state_values(state: Path | None) -> dict[str, Any]:
         return {}
     path = state / STATE_FILE_NAME
     if not path.exists():
-        raise InvalidInput(
-            f"{path} does not exist.", hint=f"Start the local environment with: treadle up --state {state}", details={"state": str(state)}
-        )
+        raise _not_running(state)
     return {name.lower(): value for name, value in dotenv_values(path, interpolate=False).items() if value}
+
+
+def _not_running(state: Path) -> InvalidInput:
+    """There is a `treadle.env` only while `treadle up` runs."""
+    place = "" if state == DEFAULT_STATE else f" --state {shlex.quote(str(state))}"
+    return InvalidInput(
+        f"The local environment in {state} is not running.", hint=f"Start it with: treadle up{place}", details={"state": str(state)}
+    )
+
+
+def _nothing_is_set(missing: Collection[str]) -> bool:
+    """Whether nobody has begun to name another environment: not one of the settings that each needs is there."""
+    return {name.upper() for name, field in Settings.model_fields.items() if field.is_required()} <= set(missing)
 
 
 def _as_our_error(error: ValidationError, state: Path | None) -> InvalidInput:
@@ -169,6 +285,8 @@ def _as_our_error(error: ValidationError, state: Path | None) -> InvalidInput:
     wrong = {name: message for name, _, message in found if name not in missing}
     looked_in = [str(state / STATE_FILE_NAME)] if state else []
     looked_in += ["the environment", ".env", str(SECRETS_TOML)]
+    if state is None and DEFAULT_STATE.is_dir() and _nothing_is_set(missing):
+        return _not_running(DEFAULT_STATE)
     if missing:
         return MissingSettings(
             f"{len(missing)} setting{'s are' if len(missing) > 1 else ' is'} missing: {', '.join(missing)}.",

@@ -7,16 +7,21 @@ from datetime import timedelta
 from functools import partial
 
 from treadle import __version__
+from treadle.actions.services import Limits, Services
 from treadle.clients.entra import credential
 from treadle.clients.fabric import FabricClient, ItemId, WorkspaceId
 from treadle.clients.onelake import OneLakeClient
+from treadle.clients.webhooks import open_channel
 from treadle.control.database import Database
+from treadle.control.jobs.kinds import Kind, by_name
+from treadle.control.jobs.recurring import Recurring
+from treadle.control.jobs.worker import JobWorker
 from treadle.control.worker import Worker
 from treadle.flows.sales.drive import drive_run
+from treadle.flows.sales.jobs import sales_kinds, sales_recurrings
+from treadle.flows.sales.notifications import Notifications, sweep_notices
 from treadle.flows.sales.services import SalesServices
 from treadle.settings import Settings
-
-ABANDONED_UPLOAD_SECONDS = 24 * 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,19 +30,55 @@ class Wiring:
 
     settings: Settings
     database: Database
+    own: Database  # where the schema `treadle` is; the same object as `database` unless TREADLE_PG_DATABASE names another
     fabric: FabricClient
     lake: OneLakeClient
     sales: SalesServices
 
+    @property
+    def services(self) -> Services:
+        """What the actions work with: the one way in for commands, API and portal."""
+        settings, sales = self.settings, self.sales
+        limits = Limits(upload_bytes=sales.upload_limit_bytes)
+        return Services(sales, self.database, self.own, settings.treadle_environment, sales.app_version, limits)
+
     def worker(self) -> Worker:
         """A worker that drives the runs of all flows."""
-        return Worker(
-            self.database, partial(drive_run, self.sales), idle_seconds=min(1.0, self.settings.treadle_poll_seconds), tidy=self._tidy
-        )
+        return Worker(self.database, partial(drive_run, self.sales), idle_seconds=min(1.0, self.settings.treadle_poll_seconds))
 
-    def _tidy(self) -> None:
-        """Clear away what uploads that were killed have left in the lake, once nobody can be working on it any more."""
-        self.lake.discard_abandoned_uploads(ABANDONED_UPLOAD_SECONDS, self.database.now())
+    def job_worker(self) -> JobWorker:
+        """A worker that does background jobs of all kinds, and asks for those that recur."""
+        return JobWorker(self.own, by_name(self.job_kinds()), recurrings=self.recurring_jobs(), slots=self.settings.treadle_job_slots)
+
+    def job_kinds(self) -> tuple[Kind, ...]:
+        """Every kind of background job there is; the one place where a kind becomes known."""
+        return sales_kinds(self.sales, self.own, self.notifications)
+
+    def recurring_jobs(self) -> tuple[Recurring, ...]:
+        """What a standing worker asks for again and again."""
+        return sales_recurrings()
+
+    def sweep_notices(self) -> int:
+        """Queue what is to be told outside Treadle, and return how many messages are new."""
+        return sweep_notices(self.database, self.own, self.notifications)
+
+    @property
+    def notifications(self) -> Notifications:
+        """The channels that are set up, and what they are told.
+
+        Raises:
+            InvalidInput: an address or a signing secret cannot be used.
+        """
+        settings = self.settings
+        sandbox = settings.treadle_environment == "SANDBOX"
+        signing = settings.notify_webhook_secret.get_secret_value() if settings.notify_webhook_secret else ""
+        wanted = (
+            ("slack", settings.notify_slack_url, ""),
+            ("teams", settings.notify_teams_url, ""),
+            ("webhook", settings.notify_webhook_url, signing),
+        )
+        channels = [open_channel(name, url.get_secret_value(), secrets=secrets, plain_http=sandbox) for name, url, secrets in wanted if url]
+        return Notifications(tuple(channels), settings.notified_events, settings.treadle_environment, settings.treadle_ca_file)
 
 
 @contextmanager
@@ -61,6 +102,7 @@ def wired(settings: Settings) -> Generator[Wiring]:
         deadline_seconds=timeout,
     )
     database = Database(settings.conninfo, pool_size=settings.pg_pool_size)
+    own = database if settings.own_conninfo == settings.conninfo else Database(settings.own_conninfo, pool_size=settings.pg_pool_size)
     sales = SalesServices(
         database=database,
         fabric=fabric,
@@ -77,7 +119,7 @@ def wired(settings: Settings) -> Generator[Wiring]:
         poll_seconds_max=settings.treadle_poll_seconds_max,
     )
     try:
-        yield Wiring(settings, database, fabric, lake, sales)
+        yield Wiring(settings, database, own, fabric, lake, sales)
     finally:
-        for part in (database, lake, fabric):
+        for part in (own, database, lake, fabric):
             part.close()

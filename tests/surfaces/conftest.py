@@ -2,6 +2,8 @@
 
 import json
 import os
+import pty
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -42,12 +44,10 @@ def treadle(environment: LocalEnvironment, tmp_path: Path) -> Callable[..., Answ
     """Run `treadle …` in an empty folder against the environment."""
 
     def call(*arguments: str, state: Path | None = environment.state, **environ: str) -> Answer:
-        place = {"TREADLE_STATE": str(state)} if state else {}
-        clean = {name: value for name, value in os.environ.items() if not name.startswith(("TREADLE_", "FABRIC_", "PG_"))}
         ended = subprocess.run(
             [sys.executable, "-m", "treadle", *arguments],
             cwd=tmp_path,
-            env={**clean, "COLUMNS": "200", **place, **environ},
+            env=_environ(state) | {"COLUMNS": "200"} | environ,
             capture_output=True,
             text=True,
             timeout=120,
@@ -57,3 +57,34 @@ def treadle(environment: LocalEnvironment, tmp_path: Path) -> Callable[..., Answ
         return Answer(ended.returncode, ended.stdout, ended.stderr)
 
     return call
+
+
+@pytest.fixture
+def screen(environment: LocalEnvironment, tmp_path: Path) -> Callable[..., list[str]]:
+    """The lines that `treadle …` writes to the standard output of a terminal of 80 columns."""
+
+    def show(*arguments: str) -> list[str]:
+        ours, theirs = pty.openpty()
+        environ = _environ(environment.state) | {"COLUMNS": "80", "TERM": "xterm", "NO_COLOR": "1"}
+        with subprocess.Popen(
+            [sys.executable, "-m", "treadle", *arguments], cwd=tmp_path, env=environ, stdout=theirs, stderr=subprocess.DEVNULL
+        ):
+            os.close(theirs)
+            shown = b"".join(iter(lambda: _read(ours), b"")).decode()
+        os.close(ours)
+        return [line.rstrip() for line in re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown).splitlines()]
+
+    return show
+
+
+def _environ(state: Path | None) -> dict[str, str]:
+    """The environment variables of a command, with no settings but the state directory."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("TREADLE_", "FABRIC_", "PG_"))}
+    return clean | ({"TREADLE_STATE": str(state)} if state else {})
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 65536)
+    except OSError:  # Linux says EIO when the other side is closed
+        return b""

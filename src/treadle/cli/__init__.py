@@ -1,52 +1,25 @@
-"""The command line of Treadle."""
+"""The command line of Treadle. This module loads nothing: until `main` runs, Ctrl-C would be answered with a traceback."""
 
-import io
-import sys
-from typing import Annotated
+import os
+import signal
+from types import FrameType
 
-import typer
-
-from treadle import __version__
-from treadle.cli import deploy, doctor, files, local, lock, runs
-from treadle.cli.demo import demo
-from treadle.cli.worker import worker
-from treadle.logs import configure_logs
-
-app = typer.Typer(name="treadle", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
-app.command("up")(local.up)
-app.command("demo")(demo)
-app.add_typer(files.app, name="files")
-app.add_typer(runs.app, name="run")
-app.command("restore")(runs.restore)
-app.command("restores")(runs.restore_history)
-app.add_typer(lock.app, name="lock")
-app.command("worker")(worker)
-app.command("deploy")(deploy.deploy)
-app.command("doctor")(doctor.doctor)
-app.command("sandbox")(local.sandbox)
-
-
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"treadle {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def treadle(
-    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and leave.")] = False,
-) -> None:
-    """Run data operations on Microsoft Fabric safely, with a paper trail.
-
-    Exit codes: 0 done · 1 defect or a failed check · 2 unusable input · 3 not found · 4 conflict, such as a held lock ·
-    5 not signed in or not permitted · 6 not reachable, try again · 7 the run or operation failed · 130 interrupted.
-    """
+INTERRUPTED = 130
 
 
 def main() -> None:
-    """Run the command line."""
-    configure_logs("WARNING")  # before anything can log: standard output is for data
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a sign that the terminal's encoding lacks must not end a command
-    app()
+    """Load the commands, which takes a moment, and run the one that was asked for."""
+    patient = signal.getsignal(signal.SIGINT) is not signal.default_int_handler  # whoever started us wants Ctrl-C ignored
+    if not patient:
+        signal.signal(signal.SIGINT, _leave)
+    from treadle.cli.commands import run  # noqa: PLC0415 - see above
+
+    if not patient:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    run()
+
+
+def _leave(_number: int, _frame: FrameType | None) -> None:
+    """Nothing was begun yet. An exception would have to find its way through half-loaded modules."""
+    os.write(2, b"Interrupted.\n")
+    os._exit(INTERRUPTED)

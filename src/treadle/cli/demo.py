@@ -9,21 +9,22 @@ from typing import Annotated, Any
 import typer
 
 from treadle import __version__
+from treadle.actions import runs as actions
+from treadle.cli import INTERRUPTED
 from treadle.cli.local import local_environment
 from treadle.cli.output import local_time, reported, say, show_json, show_table, stdout
-from treadle.cli.run_views import print_comparison, show_kpis
-from treadle.cli.runs import wait_for_end
+from treadle.cli.run_views import input_label, print_comparison, show_kpis
+from treadle.cli.waiting import wait_for_end
 from treadle.control import compare, events, lock, restores, runs
+from treadle.control.access import Role, local_principal
 from treadle.control.run import Run
 from treadle.control.states import RunStatus
 from treadle.errors import NotFound, OperationFailed
-from treadle.flows.sales import flow, published, samples
-from treadle.flows.sales.flow import StartRequest
-from treadle.flows.sales.input_files import Wishes
+from treadle.flows.sales import published, samples
 from treadle.wiring import Wiring, wired
 
 SAMPLES = Path(__file__).parents[3] / "samples"
-WHO = "demo"
+WHO = local_principal("demo", Role.ADMIN)
 
 
 @reported
@@ -32,7 +33,7 @@ def demo(
     json_output: Annotated[bool, typer.Option("--json", help="Print a summary as JSON on standard output.")] = False,
 ) -> None:
     """Start everything, run two workbooks, compare them, restore the first, show the trail, stop."""
-    with _place(state) as place:
+    with _place(state) as place, _interruptible():
         say(f"Treadle {__version__} · demo in {place}")
         _step("Starting sandbox (Entra, Fabric, OneLake) and PostgreSQL")
         with local_environment(place) as environment, wired(environment.settings) as wiring:
@@ -52,7 +53,7 @@ def _tell(wiring: Wiring, place: Path) -> dict[str, Any]:
     _step("Comparing the two runs")
     print_comparison(compare.compare_runs(wiring.database, first.run_id, second.run_id), first, second)
     _step(f"Restoring the first run ({str(first.run_id)[:8]}) to Files/results/current/")
-    restored = _require_success(wait_for_end(wiring, flow.restore(wiring.sales, first.run_id, WHO), 300))
+    restored = _require_success(wait_for_end(wiring, actions.restore(wiring.services, WHO, first.run_id), 300))
     manifest = published.verify_current(wiring.lake)
     say(f"current/manifest.json names run {manifest.run_id}; its {len(manifest.files)} data files verify by size and SHA-256.")
     _step("The paper trail")
@@ -61,8 +62,8 @@ def _tell(wiring: Wiring, place: Path) -> dict[str, Any]:
 
 
 def _run(wiring: Wiring, file: Path, mapping: dict[str, str] | None) -> Run:
-    request = StartRequest(input_file=file.name, requested_by=WHO, local_file=file, wishes=Wishes(mapping))
-    run = _require_success(wait_for_end(wiring, flow.start(wiring.sales, request), 300))
+    started = actions.start(wiring.services, WHO, file.name, columns=mapping, local_file=file)
+    run = _require_success(wait_for_end(wiring, started, 300))
     show_kpis(run.kpis or {})
     return run
 
@@ -75,7 +76,7 @@ def _require_success(run: Run) -> Run:
 
 def _show_trail(wiring: Wiring) -> None:
     for run in reversed(runs.list_runs(wiring.database, limit=20).runs):
-        stdout().print(f"\nRun {run.run_id} · {run.input_file} · {run.status}", markup=False)
+        stdout().print(f"\nRun {run.run_id} · {input_label(run.input_file)} · {run.status}", markup=False, soft_wrap=True)
         rows = [
             (local_time(event.event_time), event.event_type, event.message) for event in events.list_events(wiring.database, run.run_id)
         ]
@@ -104,6 +105,16 @@ def _place(state: Path | None) -> Generator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="treadle-demo-") as folder:
         yield Path(folder)
+
+
+@contextlib.contextmanager
+def _interruptible() -> Generator[None]:
+    """Of a demo that is interrupted nothing goes on, other than of a run."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        say("\nInterrupted. Everything was stopped.")
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def _step(title: str) -> None:

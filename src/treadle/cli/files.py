@@ -6,17 +6,22 @@ from typing import Annotated, Any
 
 import typer
 
-from treadle.cli.options import Json, State, local_file, say_environment, session
-from treadle.cli.output import reported, say, show_json, show_table, upload_progress
+from treadle.actions import files
+from treadle.cli.options import Json, State, acting, local_file, looking, say_environment, session
+from treadle.cli.output import INVALID, narrow, reported, say, show_json, show_table, upload_progress
 from treadle.cli.runs import parse_mapping
-from treadle.control import runs
-from treadle.errors import Conflict, NotFound
+from treadle.control.access import Right, require
+from treadle.errors import NotFound
 from treadle.flows.sales import samples
 from treadle.flows.sales.input_file import check_input_file
-from treadle.flows.sales.input_files import list_input_files, staged_file, stored_mapping
+from treadle.flows.sales.input_files import stored_mapping
 from treadle.flows.sales.inspect_file import inspect_file
 from treadle.flows.sales.lakehouse import IMPORT, import_path
 from treadle.wiring import Wiring
+
+LONG_VALUE, SHORT_VALUE = 28, 12  # characters of a value, on a wide and on a narrow terminal
+
+SHOWN_AS_COLUMN = "columns_renamed"  # the table of columns says it
 
 app = typer.Typer(no_args_is_help=True, help="Workbooks in Files/import/: list, upload, profile.")
 
@@ -26,7 +31,7 @@ app = typer.Typer(no_args_is_help=True, help="Workbooks in Files/import/: list, 
 def ls(state: State = None, json_output: Json = False) -> None:
     """List the workbooks that a run can read."""
     with session(state) as wiring:
-        found = list_input_files(wiring.lake)
+        found = files.list_files(wiring.services, looking(wiring))
         if json_output:
             show_json(found)
         else:
@@ -50,10 +55,8 @@ def upload(
     with session(state) as wiring:
         say_environment(wiring.settings)
         target = check_input_file(name or file.name)
-        _refuse_while_read(wiring, target)
-        limit = wiring.sales.upload_limit_bytes
-        with upload_progress(target) as progress, staged_file(wiring.lake, file, limit_bytes=limit, progress=progress) as staged:
-            stored = staged.put_in_place(import_path(target), overwrite=overwrite)
+        with upload_progress(target) as progress:
+            stored = files.upload(wiring.services, acting(wiring, None), file, name=target, overwrite=overwrite, progress=progress)
         if json_output:
             show_json(stored)
         say(f"{target} is in {IMPORT}/ ({stored.size_bytes:,} bytes). Look into it with: treadle files profile {target}")
@@ -70,7 +73,10 @@ def profile(
     state: State = None,
     json_output: Json = False,
 ) -> None:
-    """Show columns, checks and samples of a workbook, as a run would see it. Changes nothing."""
+    """Show columns, checks and samples of a workbook, as a run would see it. Changes nothing.
+
+    Exit code 2 if a check fails with severity error: a run would refuse the file.
+    """
     chosen = parse_mapping(mapping) if mapping else None
     if local := local_file(file):
         found = inspect_file(local, mapping=chosen or {}, sheet=sheet)
@@ -83,6 +89,9 @@ def profile(
         show_json(found)
     else:
         print_profile(found)
+    if refused := [check["check"] for check in found["validations"] if check["severity"] == "error" and not check["passed"]]:
+        say(f"A run would refuse this file: {', '.join(refused)}.")
+        raise typer.Exit(INVALID)
 
 
 @app.command("sample")
@@ -107,8 +116,13 @@ def print_profile(found: dict[str, Any]) -> None:
         f"{found['file_name']}: {found['row_count']:,} rows × {found['column_count']} columns"
         + (f", sheet {found['sheet']}" if found.get("sheet") else "")
     )
-    checks = [("passed" if check["passed"] else check["severity"], check["check"], check["detail"]) for check in found["validations"]]
-    show_table(("outcome", "check", "detail"), checks, title="Checks", empty="No checks.")
+    checks = [
+        ("passed" if check["passed"] else check["severity"], check["check"], check["detail"])
+        for check in found["validations"]
+        if check["check"] != SHOWN_AS_COLUMN
+    ]
+    show_table(("outcome", "check", "detail"), checks, whole=("outcome", "check"), gap=True, title="Checks", empty="No checks.")
+    chars = SHORT_VALUE if narrow() else LONG_VALUE
     columns = [
         (
             item["column"],
@@ -116,25 +130,17 @@ def print_profile(found: dict[str, Any]) -> None:
             item["dtype"],
             f"{item['null_pct']:.1f}",
             f"{item['distinct_count']:,}",
-            _short(item["min"]),
-            _short(item["max"]),
+            _short(item["min"], chars),
+            _short(item["max"], chars),
         )
         for item in found["schema"]
     ]
-    show_table(("column", "from", "type", "null %", "distinct", "min", "max"), columns, gap=True, title="Columns", empty="No columns.")
-
-
-def _refuse_while_read(wiring: Wiring, target: str) -> None:
-    reading = [run for run in runs.active_runs(wiring.database) if run.input_file == target]
-    if reading:
-        raise Conflict(
-            f"Run {reading[0].run_id} is reading {target} at this moment.",
-            hint="Wait for its end, or upload under another name with --name.",
-            details={"run_id": str(reading[0].run_id)},
-        )
+    names = ("column", "from", "type", "null %", "distinct", "min", "max")
+    show_table(names, columns, whole=names[:5], tight=narrow(), gap=True, title="Columns", empty="No columns.")
 
 
 def _download(wiring: Wiring, name: str, folder: Path) -> Path:
+    require(looking(wiring), Right.FILES_READ)
     target = folder / check_input_file(name)
     try:
         with target.open("wb") as content:
@@ -146,6 +152,6 @@ def _download(wiring: Wiring, name: str, folder: Path) -> Path:
     return target
 
 
-def _short(value: Any) -> str:
+def _short(value: Any, chars: int) -> str:
     text = "–" if value is None else str(value)
-    return text if len(text) <= 28 else text[:27] + "…"
+    return text if len(text) <= chars else text[: chars - 1] + "…"

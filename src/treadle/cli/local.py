@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Annotated, Any
@@ -17,6 +17,8 @@ import typer
 from treadle.cli.options import Json
 from treadle.cli.output import reported, say, show_json
 from treadle.cli.stopping import stop_on_signal
+from treadle.control.database import Database
+from treadle.control.migrate import migrate
 from treadle.errors import Conflict, InvalidInput
 from treadle.flows.sales import deploy
 from treadle.logs import configure_logs, hide_secrets
@@ -97,8 +99,15 @@ def local_environment(state: Path) -> Generator[LocalEnvironment]:
         secret = values["FABRIC_CLIENT_SECRET"]
         hide_secrets([secret])
         items = _deploy(values)
+        _migrate(postgres.conninfo)
         _write_env(state, values | items)
         yield LocalEnvironment(state, load_settings(state), cloud, postgres)
+
+
+def _migrate(conninfo: Mapping[str, Any]) -> None:
+    """A local database is brought up to date without being asked; a real one waits for its owner."""
+    with Database(conninfo) as own:
+        migrate(own)
 
 
 def _connection_values(cloud: Any, postgres: Any) -> dict[str, str]:
@@ -115,6 +124,8 @@ def _connection_values(cloud: Any, postgres: Any) -> dict[str, str]:
         "FABRIC_API_URL": cloud.endpoints.fabric_url,
         "ONELAKE_URL": cloud.endpoints.dfs_url,
         "ONELAKE_BLOB_URL": cloud.endpoints.blob_url,
+        "OIDC_ISSUER": cloud.endpoints.oidc_url,
+        "OIDC_AUDIENCE": "api://treadle",
         "SANDBOX_ADMIN_URL": cloud.endpoints.admin_url,
         "SANDBOX_PROXY_URL": cloud.endpoints.proxy_url,
         "TREADLE_CA_FILE": str(cloud.endpoints.ca_file),
@@ -186,7 +197,7 @@ def _logs_in(file: Path) -> Generator[None]:
         try:
             yield
         finally:
-            configure_logs("WARNING")
+            configure_logs("WARNING", for_people=True)
 
 
 @contextlib.contextmanager
@@ -233,6 +244,7 @@ def _endpoints(settings: Settings) -> dict[str, str]:
         "entra": settings.entra_authority_url,
         "fabric": settings.fabric_api_url,
         "onelake": settings.onelake_url,
+        "sign-in": settings.oidc_issuer or "",
         "ca file": str(settings.treadle_ca_file),
         "postgres": f"host={settings.pg_host} port={settings.pg_port} dbname={settings.pg_database} user={settings.pg_user}",
         "logs": "logs/ in the state directory",

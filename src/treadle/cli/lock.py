@@ -4,10 +4,11 @@ from typing import Annotated
 
 import typer
 
-from treadle.cli.options import Json, State, User, acting_user, say_environment, session
-from treadle.cli.output import local_time, reported, say, show_json
-from treadle.control import lock, runs
-from treadle.flows.sales.release import release_lock
+from treadle.actions import lock
+from treadle.cli.options import Json, State, User, acting, looking, say_environment, session
+from treadle.cli.output import local_time, reported, say, show_json, stderr
+from treadle.cli.run_views import input_label
+from treadle.control import runs
 
 app = typer.Typer(no_args_is_help=True, help="The lock that lets one run at a time through.")
 
@@ -17,13 +18,13 @@ app = typer.Typer(no_args_is_help=True, help="The lock that lets one run at a ti
 def show(state: State = None, json_output: Json = False) -> None:
     """Show whether the lock is free, and if not, who holds it since when."""
     with session(state) as wiring:
-        held = lock.show_lock(wiring.database)
+        held = lock.show(wiring.services, looking(wiring))
         if json_output:
             show_json(held)
         elif held.run_id is None:
             typer.echo("free")
         else:
-            what = f" · {held.run.input_file} · {held.run.status}" if held.run else " · a run that is not recorded"
+            what = f" · {input_label(held.run.input_file)} · {held.run.status}" if held.run else " · a run that is not recorded"
             typer.echo(f"held by {held.locked_by} · run {held.run_id}{what} · since {local_time(held.locked_at)}")
 
 
@@ -44,7 +45,8 @@ def release(
     """Free a lock that nobody will free any more. The run's Fabric job is cancelled first and seen to its end."""
     with session(state) as wiring:
         say_environment(wiring.settings)
-        held = release_lock(wiring.sales, acting_user(wiring, user), reason, even_if_running=even_if_running)
+        with stderr.status("Asking Fabric how the job of the lock's run is, and to end it"):
+            held = lock.release(wiring.services, acting(wiring, user), reason, even_if_running=even_if_running)
         if json_output:
             show_json(held)
         ended = runs.get_run(wiring.database, held.run.run_id) if held.run else None

@@ -4,7 +4,7 @@ import functools
 import json
 import os
 import sys
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from datetime import UTC, date, datetime
@@ -22,6 +22,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColu
 from rich.table import Table
 
 from treadle import errors
+from treadle.cli import INTERRUPTED
 from treadle.logs import redact, redact_value
 
 log = structlog.get_logger()
@@ -41,9 +42,23 @@ EXIT_CODES: Final[Mapping[type[BaseException], int]] = {
     errors.OperationFailed: 7,
     errors.ChecksumMismatch: 7,
     errors.UnexpectedAnswer: 7,
-    KeyboardInterrupt: 130,
+    KeyboardInterrupt: INTERRUPTED,
 }
 DEFECT: Final = 1
+INVALID: Final = EXIT_CODES[errors.InvalidInput]
+
+# The help and docs/reference/commands.md are generated from this, too.
+EXIT_MEANINGS: Final[Mapping[int, str]] = {
+    0: "done",
+    1: "a defect of Treadle, or a failed check of doctor",
+    2: "unusable input, also a file that a run would refuse (files profile)",
+    3: "not found",
+    4: "conflict, such as a held lock",
+    5: "not signed in or not permitted",
+    6: "not reachable or no answer: try again, or look first",
+    7: "the run or operation failed",
+    INTERRUPTED: "interrupted",
+}
 
 # One word, one sign, one colour per status, wherever a status is shown.
 STATUS_STYLES: Final[Mapping[str, tuple[str, str]]] = {
@@ -52,9 +67,15 @@ STATUS_STYLES: Final[Mapping[str, tuple[str, str]]] = {
     "RUNNING": ("◑", "blue"),
     "SUCCEEDED": ("●", "green"),
     "FAILED": ("✕", "red"),
+    "CANCELLED": ("⊘", "yellow"),
+    "DONE": ("●", "green"),
+    "STOPPED": ("○", "yellow"),
 }
 
 NUMERIC_COLUMNS: Final = ("size", "revenue", "orders", "change", "%", "figure", "distinct")
+
+NARROW: Final = 100  # columns; below, tables leave out what they can
+WHOLE_CHARS: Final = 24  # a longer cell is broken in any case, lest it push others out
 
 stderr = Console(stderr=True, highlight=False)
 
@@ -63,6 +84,11 @@ def stdout() -> Console:
     """The console for data. Piped into another program it is as wide as the data, not 80 columns."""
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=200)
+
+
+def narrow() -> bool:
+    """Whether the terminal has too few columns for everything."""
+    return stdout().width < NARROW
 
 
 def say(message: str) -> None:
@@ -120,19 +146,35 @@ def as_json(value: Any) -> Any:  # noqa: PLR0911 - one line a kind of value
     return value
 
 
-def show_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str | None = None, gap: bool = False, empty: str) -> None:
-    """Print a table, or what an empty one means. gap: set off from what stands above it."""
-    table = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
-    for column in columns:
-        table.add_column(column, justify="right" if column.endswith(NUMERIC_COLUMNS) else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(_cell(item) for item in row))
-    if table.row_count:
-        if gap:
-            stdout().print()
-        stdout().print(table)
-    else:
+def show_table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    *,
+    title: str | None = None,
+    gap: bool = False,
+    whole: Collection[str] = (),
+    tight: bool = False,
+    empty: str,
+) -> None:
+    """Print a table, or what an empty one means.
+
+    gap: set off from what stands above it. whole: columns that are not broken while others can be. tight: little space between columns.
+    """
+    cells = [[_cell(item) for item in row] for row in rows]
+    if not cells:
         say(empty)
+        return
+    table = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False, collapse_padding=tight)
+    table.show_header = any(columns)
+    for place, column in enumerate(columns):
+        short = all(len(row[place]) <= WHOLE_CHARS or isinstance(row[place], Markup) for row in cells)
+        justify = "right" if column.endswith(NUMERIC_COLUMNS) else "left"
+        table.add_column(column, justify=justify, overflow="fold", no_wrap=column in whole and short)
+    for row in cells:
+        table.add_row(*row)
+    if gap:
+        stdout().print()
+    stdout().print(table)
 
 
 def status_cell(status: str) -> str:
@@ -165,7 +207,7 @@ def reported(command: Callable[P, R]) -> Callable[P, R]:
             if isinstance(error, typer.Exit | typer.Abort):
                 raise
             log.exception("cli.defect")
-            say(f"Treadle has a defect: {type(error).__name__}: {error}. The log line above has the details.")
+            say(f"Treadle has a defect: {type(error).__name__}: {str(error).rstrip('.')}. Report it with the lines above.")
             raise typer.Exit(DEFECT) from None
 
     return wrapper

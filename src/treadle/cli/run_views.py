@@ -3,48 +3,41 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from treadle.cli.output import Markup, local_time, say, show_json_line, show_table, status_cell, stdout
+from treadle.cli.figures import BREAKDOWNS, change_written, label_of, relative_written, shown_figures, written
+from treadle.cli.output import Markup, local_time, narrow, say, show_json_line, show_table, status_cell, stdout
 from treadle.control import artifacts, compare, events
-from treadle.control.events import Event
-from treadle.control.run import Run
+from treadle.control.compare import BreakdownChange, KpiChange
+from treadle.control.events import Event, EventType
+from treadle.control.run import RESTORE_PREFIX, Run
+from treadle.flows.sales.lakehouse import run_path
 from treadle.wiring import Wiring
 
 BREAKDOWN_ROWS: Final = 12
-SHOWN_BREAKDOWNS: Final = ("revenue_by_region", "revenue_by_channel", "revenue_by_product_category")
+REVENUE: Final = "total_revenue"
+RUN_COLUMNS: Final = ("run", "status", "created", "by", "file", "revenue", "orders")
 
 
-def print_comparison(found: compare.Comparison, first: Run, second: Run) -> None:
-    """Print the comparison of two runs as tables."""
-    title = f"A {str(first.run_id)[:8]} · {first.input_file} · {local_time(first.created_at)}\nB {str(second.run_id)[:8]} · {second.input_file} · {local_time(second.created_at)}"
-    rows = [(row.name, _figure(row.a), _figure(row.b), _figure(row.change), _percent(row.relative_change)) for row in found.rows]
-    show_table(("KPI", "A figure", "B figure", "change", "%"), rows, title=title, empty="Neither run has KPIs.")
-    parts = [
-        (
-            row.breakdown.removeprefix("revenue_by_"),
-            row.value,
-            _figure(row.a),
-            _figure(row.b),
-            _figure(row.change),
-            _percent(row.relative_change),
-        )
-        for row in found.breakdowns
-        if row.breakdown in SHOWN_BREAKDOWNS
-    ]
-    if parts:
-        show_table(("revenue by", "value", "A figure", "B figure", "change", "%"), parts, gap=True, empty="")
+def input_label(input_file: str) -> str:
+    """A run's input for people: its file, or `restore of 426bd9ab`. JSON keeps the stored value."""
+    source = input_file.removeprefix(RESTORE_PREFIX)
+    return input_file if source == input_file else f"restore of {source[:8]}"
 
 
-def _percent(fraction: Any) -> str:
-    return "–" if fraction is None else f"{float(fraction) * 100:+.1f} %"
+def print_runs(found: Sequence[Run]) -> None:
+    """Print a list of runs, a line each. A narrow terminal shows fewer columns instead of broken ones."""
+    columns = RUN_COLUMNS[:-1] if narrow() else RUN_COLUMNS
+    show_table(
+        columns, [_run_row(run)[: len(columns)] for run in found],
+        whole=("run", "status", "created", "revenue", "orders"), tight=narrow(), empty="No run matches.",
+    )  # fmt: skip
 
 
-def run_row(run: Run) -> tuple[Any, ...]:
-    """One line of a list of runs."""
+def _run_row(run: Run) -> tuple[Any, ...]:
     kpis: Mapping[str, Any] = run.kpis or {}
     revenue, orders = kpis.get("total_revenue"), kpis.get("orders")
     return (
-        str(run.run_id)[:8], Markup(status_cell(run.status)), run.created_at, run.triggered_by, run.input_file,
-        f"{revenue:,.2f}" if revenue is not None else "", f"{orders:,}" if orders is not None else "",
+        str(run.run_id)[:8], Markup(status_cell(run.status)), local_time(run.created_at)[:16], run.triggered_by, input_label(run.input_file),
+        "" if revenue is None else written("total_revenue", revenue), "" if orders is None else written("orders", orders),
     )  # fmt: skip
 
 
@@ -60,74 +53,85 @@ def run_details(wiring: Wiring, run: Run) -> dict[str, Any]:
 def show_run(wiring: Wiring, run: Run) -> None:
     """Print one run whole."""
     lines = [
-        ("Run", str(run.run_id)), ("Status", Markup(status_cell(run.status))), ("File", run.input_file), ("Started by", run.triggered_by),
-        ("Created", run.created_at), ("Finished", run.finished_at), ("Fabric job", run.fabric_job_id),
+        ("Run", str(run.run_id)), ("Status", Markup(status_cell(run.status))), ("File", input_label(run.input_file)),
+        ("Started by", run.triggered_by), ("Created", run.created_at), ("Finished", run.finished_at), ("Fabric job", run.fabric_job_id),
     ]  # fmt: skip
     if run.error_message:
         lines.append(("Error", run.error_message))
     show_table(("", ""), lines, empty="")
     if run.kpis:
         show_kpis(run.kpis)
-    found = artifacts.list_artifacts(wiring.database, run.run_id)
-    if found:
-        show_table(
-            ("type", "size", "path"),
-            [(item.artifact_type, f"{item.file_size:,}" if item.file_size is not None else "–", item.file_path) for item in found],
-            title="\nArtifacts",
-            empty="",
-        )
+    _show_artifacts(wiring, run)
     stdout().print("\nEvents")
-    print_events(events.list_events(wiring.database, run.run_id), json_output=False)
+    print_events(events.list_events(wiring.database, run.run_id), json_output=False, told_above=run.error_message)
+
+
+def _show_artifacts(wiring: Wiring, run: Run) -> None:
+    """The folder once, then the files by what is theirs alone."""
+    folder = f"{run_path(run.run_id)}/"
+    rows = [
+        (item.artifact_type, "–" if item.file_size is None else f"{item.file_size:,}", item.file_path.removeprefix(folder))
+        for item in artifacts.list_artifacts(wiring.database, run.run_id)
+    ]
+    if rows:
+        stdout().print(f"\nArtifacts in {folder}", soft_wrap=True)
+        show_table(("type", "size", "file"), rows, empty="")
 
 
 def show_kpis(kpis: Mapping[str, Any]) -> None:
     """Print the figures of a run: totals and funnel first, then each of the three standing breakdowns, largest first."""
-    rows = [("Revenue", _money(kpis["total_revenue"])), ("Orders", f"{kpis['orders']:,}"), ("Average order value", _money(kpis.get("aov")))]
-    rows += _funnel_rows(kpis.get("funnel") or {})
+    found = compare.compare_kpis(kpis, {})
+    figures = {row.name: row.a for row in found.rows}
+    rows = [(label_of(name), written(name, figures.get(name))) for name in shown_figures(figures)]
     show_table(("KPI", "figure"), rows, gap=True, empty="")
-    for name in ("region", "channel", "product_category"):
-        if by_value := kpis.get(f"revenue_by_{name}"):
-            largest = sorted(by_value.items(), key=lambda item: (-item[1], item[0]))
-            shown = [(value, _money(revenue)) for value, revenue in largest[:BREAKDOWN_ROWS]]
-            show_table((name.replace("_", " "), "revenue"), shown, gap=True, empty="")
-            if len(largest) > BREAKDOWN_ROWS:
-                say(f"and {len(largest) - BREAKDOWN_ROWS} more: treadle run show RUN --json")
+    for name, label in BREAKDOWNS.items():
+        parts = [(part.value, written(REVENUE, part.a)) for part in found.breakdowns if part.breakdown == name]
+        _show_breakdown((label, "revenue"), parts, "run show RUN")
 
 
-def _funnel_rows(funnel: Mapping[str, Any]) -> list[tuple[str, str]]:
-    labels = {
-        "total_visitors": ("Visitors", "{:,}"),
-        "converting_visitors": ("Converting visitors", "{:,}"),
-        "conversion_rate_pct": ("Converting / visitors", "{:.2f} %"),
-        "orders_per_visitor_pct": ("Orders / visitors", "{:.2f} %"),
-    }
-    return [(label, form.format(funnel[name])) for name, (label, form) in labels.items() if funnel.get(name) is not None]
+def print_comparison(found: compare.Comparison, first: Run, second: Run) -> None:
+    """Print the comparison of two runs as tables: the same figures under the same names as those of one run."""
+    for side, run in (("A", first), ("B", second)):
+        named = f"{side} {str(run.run_id)[:8]} · {input_label(run.input_file)} · {local_time(run.created_at)}"
+        stdout().print(named, markup=False, soft_wrap=True)
+    changes = {row.name: row for row in found.rows}
+    rows = [(label_of(name), *_change_cells(name, changes.get(name))) for name in shown_figures(changes) if changes]
+    show_table(("KPI", "A figure", "B figure", "change", "%"), rows, gap=True, empty="Neither run has KPIs.")
+    for name, label in BREAKDOWNS.items():
+        parts = [(part.value, *_change_cells(REVENUE, part)) for part in found.breakdowns if part.breakdown == name]
+        _show_breakdown((label, "A revenue", "B revenue", "change", "%"), parts, "run compare A B")
 
 
-def _figure(value: Any) -> str:
-    """A number as short as it is exact: integers without places, others with two."""
-    if value is None:
-        return "–"
-    return f"{value:,.0f}" if value == int(value) else f"{value:,.2f}"
+def _change_cells(name: str, row: KpiChange | BreakdownChange | None) -> tuple[str, str, str, str]:
+    if row is None:
+        return ("–", "–", "–", "–")
+    return written(name, row.a), written(name, row.b), change_written(name, row.change), relative_written(row.relative_change)
 
 
-def _money(value: Any) -> str:
-    return "–" if value is None else f"{value:,.2f}"
+def _show_breakdown(columns: Sequence[str], rows: Sequence[Sequence[str]], command: str) -> None:
+    if rows:
+        show_table(columns, rows[:BREAKDOWN_ROWS], whole=columns[1:], gap=True, empty="")
+    if len(rows) > BREAKDOWN_ROWS:
+        say(f"and {len(rows) - BREAKDOWN_ROWS} more: treadle {command} --json")
 
 
-def print_events(found: Sequence[Event], *, json_output: bool) -> None:
-    """Print the trail, a line an event."""
-    colours = {"ERROR": "red", "WARNING": "yellow", "STATUS_CHANGE": "bold"}
+def print_events(found: Sequence[Event], *, json_output: bool, told_above: str | None = None) -> None:
+    """Print the trail, a line an event. told_above: an error's text that the reader has just seen, and need not see twice."""
     for event in found:
         if json_output:
             show_json_line(event)
         else:
-            colour = colours.get(event.event_type or "", "")
-            stdout().print(
-                f"  {local_time(event.event_time)}  {event.event_type or '':13}  ",
-                event.message or "",
-                style=colour or None,
-                sep="",
-                markup=False,
-                soft_wrap=True,
-            )
+            repeated = event.event_type == EventType.ERROR and told_above and event.message == told_above
+            _print_event(event, "The error that stands above." if repeated else event.message or "")
+
+
+def _print_event(event: Event, message: str) -> None:
+    colours = {"ERROR": "red", "WARNING": "yellow", "STATUS_CHANGE": "bold"}
+    stdout().print(
+        f"  {local_time(event.event_time)}  {event.event_type or '':13}  ",
+        message,
+        style=colours.get(event.event_type or ""),
+        sep="",
+        markup=False,
+        soft_wrap=True,
+    )

@@ -1,5 +1,7 @@
 """How a standing command learns that it is to stop."""
 
+import contextlib
+import os
 import signal
 import sys
 import threading
@@ -20,9 +22,12 @@ def stop_on_signal() -> threading.Event:
 
 def stop_with_parent(stop: threading.Event) -> None:
     """Set the event when standard input ends: whoever holds the other end is gone, however it went."""
+    standard_input = sys.stdin.fileno()  # not the buffered file: a thread that still waits inside it aborts the interpreter when that ends
 
     def wait_for_end() -> None:
-        sys.stdin.buffer.read()
+        with contextlib.suppress(OSError):  # closed by ourselves at the end
+            while os.read(standard_input, 4096):
+                continue
         stop.set()
 
     threading.Thread(target=wait_for_end, name="parent-watch", daemon=True).start()

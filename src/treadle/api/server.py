@@ -1,0 +1,79 @@
+"""The API as a process: uvicorn with our limits, one orderly way to stop, and sockets that notice a peer that is gone."""
+
+import logging
+import socket
+import threading
+from typing import Final, cast
+
+import uvicorn
+from fastapi import FastAPI
+
+from treadle.api.guard import shared_of
+
+GRACE_SECONDS: Final = 10  # what is under way when the process is told to stop may take so long
+_KEEP_ALIVE_SECONDS: Final = 75
+_GONE_MILLISECONDS: Final = 30_000  # a peer that acknowledges nothing for so long has vanished
+_BACKLOG: Final = 512
+
+
+class Server(uvicorn.Server):
+    """Lets event streams go before it waits for the rest: they would never end by themselves."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop listening, end what streams, wait for what is under way."""
+        shared_of(cast("FastAPI", self.config.app)).hub.end_streams()
+        await super().shutdown(sockets)
+
+
+def make_server(app: FastAPI) -> Server:
+    """A server for the app; `run` it with the sockets that `listen` gives."""
+    logging.getLogger("uvicorn.error").addFilter(_already_told)
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,  # each request is logged by us, with its correlation id
+        server_header=False,
+        date_header=True,
+        lifespan="on",
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        ws="none",
+        limit_concurrency=2_000,
+        proxy_headers=False,  # an address that a caller can write is none; put the proxy's own limits in front
+    )
+    return Server(config)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens; port 0 takes any free one. Raises OSError when the address is taken."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # named: asyncio turns Nagle's delay off only then
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # accepted sockets inherit these
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _GONE_MILLISECONDS)
+        listener.bind((host, port))
+        listener.listen(_BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def serve(app: FastAPI, listener: socket.socket, stop: threading.Event) -> None:
+    """Serve until told to stop; then let what is under way end."""
+    server = make_server(app)
+
+    def stop_when_told() -> None:
+        stop.wait()
+        server.should_exit = True
+
+    threading.Thread(target=stop_when_told, name="api-stop", daemon=True).start()
+    server.run(sockets=[listener])
+    stop.set()
+
+
+def _already_told(record: logging.LogRecord) -> bool:
+    """A broken-off answer is logged where it breaks off, in one line; uvicorn would add the whole stack."""
+    return not (record.exc_info and "ASGI application" in record.getMessage())

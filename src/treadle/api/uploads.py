@@ -1,0 +1,218 @@
+"""Resumable uploads in the manner of tus: create, PATCH by offset, HEAD to resume, finalise. Bytes go straight through to the lake."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC
+from email.utils import format_datetime
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+from fastapi import APIRouter, Header, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse, Response
+
+from treadle.actions import uploads
+from treadle.api.guard import BYTES, App, GuardedRoute, Shared, Who, With, answers, needs
+from treadle.api.once import Asking, IdempotencyKey
+from treadle.api.problems import HttpProblem
+from treadle.api.shapes import CreateUpload, FileShape, Finalise, UploadShape
+from treadle.clients.onelake import LakeFile
+from treadle.control.access import Right
+from treadle.control.uploads import Upload
+from treadle.errors import Unavailable
+from treadle.flows.sales.resumable import PIECE_BYTES, Receiver
+
+router = APIRouter(route_class=GuardedRoute, tags=["uploads"])
+
+_NUMBER: Final = {"schema": {"type": "integer"}}
+_PROGRESS: Final[dict[str, Any]] = {
+    "Upload-Offset": {"description": "Where to go on.", **_NUMBER},
+    "Upload-Length": {"description": "How many bytes the file is to have.", **_NUMBER},
+    "Upload-Expires": {"description": "When it is given up (HTTP date).", "schema": {"type": "string"}},
+}
+_BODY: Final = {"content": {BYTES: {"schema": {"type": "string", "format": "binary"}}}, "required": True}
+
+Offset = Annotated[int, Header(alias="Upload-Offset", ge=0, le=2**53, description="Where these bytes belong: what the lake has so far.")]
+
+
+@router.post(
+    "/api/uploads", openapi_extra=needs(Right.FILES_WRITE), responses=answers(409, 415, 502), response_model=UploadShape, status_code=201
+)
+def create_upload(request: Request, services: With, who: Who, body: CreateUpload, key: IdempotencyKey = None) -> JSONResponse:
+    """Begin an upload into Files/import/. An older file of that name stays readable until the new one is whole and verified."""
+
+    def begin(upload_id: UUID) -> tuple[int, UploadShape, dict[str, str]]:
+        upload = uploads.begin(
+            services, who, upload_id, body.file_name, body.size_bytes, sha256=body.sha256, overwrite=body.overwrite
+        )  # fmt: skip
+        return 201, _shape(upload, 0), {"Location": f"/api/uploads/{upload_id}", **_headers(upload, 0)}
+
+    return Asking(services, who, request, key, body).answer(begin)
+
+
+@router.get(
+    "/api/uploads/{upload_id}",
+    openapi_extra=needs(Right.FILES_WRITE),
+    responses={**answers(404, 502), 200: {"headers": _PROGRESS}},
+)
+def show_upload(services: With, who: Who, response: Response, upload_id: UUID) -> UploadShape:
+    """Show how far an upload has come."""
+    upload, offset = uploads.get_upload(services, who, upload_id)
+    response.headers.update(_headers(upload, offset))
+    return _shape(upload, offset)
+
+
+@router.head(
+    "/api/uploads/{upload_id}",
+    openapi_extra=needs(Right.FILES_WRITE),
+    responses={**answers(404, 502), 200: {"headers": _PROGRESS}},
+    response_class=Response,
+)
+def resume_upload(services: With, who: Who, upload_id: UUID) -> Response:
+    """Ask where to go on: Upload-Offset."""
+    upload, offset = uploads.get_upload(services, who, upload_id)
+    return Response(headers=_headers(upload, offset))
+
+
+@router.patch(
+    "/api/uploads/{upload_id}",
+    openapi_extra={**needs(Right.FILES_WRITE), "requestBody": _BODY},
+    responses={**answers(404, 408, 409, 415, 502), 204: {"headers": _PROGRESS}},
+    response_class=Response,
+    status_code=204,
+)
+async def send_piece(request: Request, shared: Shared, who: Who, upload_id: UUID, upload_offset: Offset) -> Response:
+    """Send bytes, any number, from where the upload is. What arrives before a connection is cut is kept: ask for the offset and go on."""
+    _require_bytes(request)
+    _require_turn(shared)
+    shared.receiving += 1
+    shared.metrics.uploads_open.inc()
+    try:
+        receiver = await run_in_threadpool(uploads.receive, shared.services, who, upload_id, upload_offset)
+        try:
+            return await _receive(request, shared, receiver)
+        finally:
+            await run_in_threadpool(receiver.close)
+    finally:
+        shared.receiving -= 1
+        shared.metrics.uploads_open.dec()
+
+
+@router.post(
+    "/api/uploads/{upload_id}/finalise",
+    openapi_extra=needs(Right.FILES_WRITE),
+    responses=answers(404, 409, 415, 502),
+    response_model=FileShape,
+)
+def finalise_upload(services: With, who: Who, upload_id: UUID, body: Finalise) -> LakeFile:
+    """Verify the stored bytes by their SHA-256, and put the file in its place in one step. Safe to repeat."""
+    return uploads.finalise(services, who, upload_id, body.sha256)
+
+
+@router.delete(
+    "/api/uploads/{upload_id}",
+    openapi_extra=needs(Right.FILES_WRITE),
+    responses=answers(404, 409, 502),
+    response_class=Response,
+    status_code=204,
+)
+def cancel_upload(services: With, who: Who, upload_id: UUID) -> Response:
+    """Give an upload up and clear its bytes away."""
+    uploads.give_up(services, who, upload_id)
+    return Response(status_code=204)
+
+
+async def _receive(request: Request, shared: App, receiver: Receiver) -> Response:
+    """Bring the body to the lake, piece by piece; flush what came, however it ended."""
+    room = receiver.upload.size_bytes - receiver.offset
+    _require_room(request, room, receiver)
+    body = _Body(request, room, shared.settings.stall_seconds)
+    try:
+        async for piece in body.pieces():
+            await run_in_threadpool(receiver.append, piece)
+            shared.metrics.upload_bytes.inc(len(piece))
+    finally:
+        offset = await run_in_threadpool(receiver.flush)
+    headers = _headers(receiver.upload, offset)
+    if body.too_long:
+        text = "More bytes came than the upload was said to have; what fits is kept."
+        raise HttpProblem(413, text, code="too_large", hint="Check the size of the file.", headers=headers, details={"offset": offset})
+    if body.cut:
+        raise HttpProblem(
+            408,
+            f"No bytes came for a while; {offset:,} are kept.",
+            hint="Go on from `offset`.",
+            headers=headers,
+            details={"offset": offset},
+        )
+    return Response(status_code=204, headers=headers)
+
+
+class _Body:
+    """A request's body in pieces of a few megabytes: never more than one of them is in memory."""
+
+    def __init__(self, request: Request, room: int, stall_seconds: float) -> None:
+        self._stream, self._room, self._stall_seconds = request.stream(), room, stall_seconds
+        self.too_long = self.cut = False
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """The body, as far as it comes and as far as there is room for it."""
+        gathered = bytearray()
+        while chunk := await self._next():
+            self.too_long = len(chunk) > self._room
+            gathered += chunk[: self._room]
+            self._room -= min(len(chunk), self._room)
+            if self.too_long:
+                break
+            if len(gathered) >= PIECE_BYTES:
+                yield bytes(gathered)
+                gathered.clear()
+        if gathered:
+            yield bytes(gathered)
+
+    async def _next(self) -> bytes:
+        """The next bytes; none at the end, or when the sender has gone or falls silent."""
+        try:
+            async with asyncio.timeout(self._stall_seconds):
+                async for chunk in self._stream:
+                    if chunk:
+                        return chunk
+        except (ClientDisconnect, TimeoutError):
+            self.cut = True
+        return b""
+
+
+def _require_bytes(request: Request) -> None:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != BYTES:
+        raise HttpProblem(415, f"The body is {kind or 'of no named kind'}; {BYTES} is read here.", hint=f"Send Content-Type: {BYTES}.")
+
+
+def _require_turn(shared: App) -> None:
+    if shared.receiving >= shared.settings.uploads_at_once:
+        raise Unavailable(f"{shared.receiving} uploads are being received at this moment.", hint="Try again in a moment.")
+
+
+def _require_room(request: Request, room: int, receiver: Receiver) -> None:
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > room:
+        raise HttpProblem(
+            413,
+            f"The body has {int(declared):,} bytes, and {room:,} are left of what the upload was said to have.",
+            hint="Check the size of the file.",
+            headers=_headers(receiver.upload, receiver.offset),
+            details={"offset": receiver.offset},
+        )
+
+
+def _headers(upload: Upload, offset: int) -> dict[str, str]:
+    expires = format_datetime(upload.expires_at.astimezone(UTC), usegmt=True)
+    return {"Upload-Offset": str(offset), "Upload-Length": str(upload.size_bytes), "Upload-Expires": expires}
+
+
+def _shape(upload: Upload, offset: int) -> UploadShape:
+    members = {
+        name: getattr(upload, name) for name in ("upload_id", "file_name", "size_bytes", "state", "created_by", "created_at", "expires_at")
+    }
+    return UploadShape(**members, offset=offset, url=f"/api/uploads/{upload.upload_id}")
