@@ -31,7 +31,7 @@ setup: $(RUN_STAMP) ## install what Treadle needs into .venv
 demo: setup ## set up, then the main job end to end in a temporary sandbox
 	$(BIN)/treadle demo
 
-up: setup ## start sandbox, database and worker, and keep them running
+up: setup ## start sandbox, database, worker and API, and keep them running
 	$(BIN)/treadle up
 
 test: $(DEV_STAMP) ## set up, then run every test (TESTS=path to run some)

@@ -12,7 +12,9 @@ import psycopg
 
 KEEPERS: Final = ("treadle.env", "identity.json")  # what signs in reads them; both are private to their owner
 JWT: Final = re.compile(rb"eyJ[A-Za-z0-9_-]{20,}\.[A-Za-z0-9_-]{20,}\.[A-Za-z0-9_-]{20,}")
-_TABLES: Final = "SELECT format('%I.%I', table_schema, table_name) FROM information_schema.tables WHERE table_schema IN ('public', 'treadle')"
+_TABLES: Final = (
+    "SELECT format('%I.%I', table_schema, table_name) FROM information_schema.tables WHERE table_schema IN ('public', 'treadle')"
+)
 
 planted: set[str] = set()
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests import canaries
 from tests.flows.conftest import lake_snapshot
-from treadle.actions import audit, files, jobs, lock, runs, tokens
+from treadle.actions import audit, deploy, files, jobs, lock, runs, tokens
 from treadle.actions.services import Services
 from treadle.control import tokens as kept_tokens
 from treadle.control.access import Principal, Right, Role, allowed, local_principal
@@ -20,6 +20,7 @@ from treadle.control.jobs import queue
 from treadle.control.jobs.job import NewJob
 from treadle.control.states import RunStatus
 from treadle.errors import Conflict, InvalidInput, NotFound, PermissionDenied
+from treadle.flows.sales.deploy import NOTEBOOKS
 from treadle.flows.sales.lakehouse import IMPORT, import_path
 
 ADA, OLGA, VIC = (local_principal(name, role) for name, role in (("ada", Role.ADMIN), ("olga", Role.OPERATOR), ("vic", Role.VIEWER)))
@@ -58,6 +59,8 @@ ACTIONS: dict[str, tuple[Right, Callable[[Services, Principal], object]]] = {
     "files.put_mapping": (Right.FILES_WRITE, lambda s, who: files.put_mapping(s, who, "absent.csv", {})),
     "lock.show": (Right.LOCK_READ, lock.show),
     "lock.release": (Right.LOCK_RELEASE, lambda s, who: lock.release(s, who, "because")),
+    "lock.release, whatever runs": (Right.LOCK_OVERRIDE, lambda s, who: lock.release(s, who, "because", even_if_running=True)),
+    "items.deploy": (Right.ITEMS_DEPLOY, lambda s, who: deploy.carry_out(s, who, known={}, folder=NOTEBOOKS)),
     "jobs.list_jobs": (Right.JOBS_READ, jobs.list_jobs),
     "jobs.get_job": (Right.JOBS_READ, lambda s, who: jobs.get_job(s, who, ID)),
     "jobs.list_steps": (Right.JOBS_READ, lambda s, who: jobs.list_steps(s, who, ID)),

@@ -46,7 +46,8 @@ def test_every_right_has_its_least_role():
         ("runs:restore", "operator"),
         ("files:write", "operator"),
         ("jobs:manage", "operator"),
-        ("lock:release", "admin"),
+        ("lock:release", "operator"),
+        ("lock:override", "admin"),
         ("tokens:manage", "admin"),
         ("audit:read", "admin"),
     ],
@@ -72,7 +73,7 @@ def test_a_refusal_names_the_right_the_role_needed_and_the_role_there():
     with pytest.raises(PermissionDenied) as refused:
         require(local_principal("vic", Role.VIEWER), Right.LOCK_RELEASE)
     assert "vic" in refused.value.message
-    assert refused.value.details == {"right": "lock:release", "role_needed": "admin", "role": "viewer"}
+    assert refused.value.details == {"right": "lock:release", "role_needed": "operator", "role": "viewer"}
     with pytest.raises(PermissionDenied, match="there is no role"):
         require(principal(None), Right.RUNS_READ)
 

@@ -15,12 +15,13 @@ def show(services: Services, who: Principal) -> LockState:
 
 
 def release(services: Services, who: Principal, reason: str, *, even_if_running: bool = False, wait_seconds: float = 30) -> LockState:
-    """Free the lock and return what held it; right `lock:release`.
+    """Free the lock and return what held it; right `lock:release`, and `lock:override` to free it although its job may still run.
 
     Raises:
         PermissionDenied, and what `release_lock` raises.
     """
-    with change(services, who, Right.LOCK_RELEASE, "lock.release", "lock", reason=reason, even_if_running=even_if_running) as entry:
+    right = Right.LOCK_OVERRIDE if even_if_running else Right.LOCK_RELEASE
+    with change(services, who, right, "lock.release", "lock", reason=reason, even_if_running=even_if_running) as entry:
         held = release_lock(services.sales, who.name, reason, even_if_running=even_if_running, wait_seconds=wait_seconds)
         entry.note(run_id=held.run_id, locked_by=held.locked_by)
         return held

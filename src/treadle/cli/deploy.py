@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from treadle.cli.options import Json, State, say_environment, session
+from treadle.actions import deploy as actions
+from treadle.cli.options import Json, State, User, acting, looking, say_environment, session
 from treadle.cli.output import reported, say, show_json, show_table
 from treadle.flows.sales import deploy as sales_deploy
 
@@ -16,6 +17,7 @@ def deploy(
     notebooks: Annotated[
         Path, typer.Option("--notebooks", help="The folder of items in git format.", show_default=False)
     ] = sales_deploy.NOTEBOOKS,
+    user: User = None,
     state: State = None,
     json_output: Json = False,
 ) -> None:
@@ -24,9 +26,9 @@ def deploy(
         say_environment(wiring.settings)
         known = {"Lakehouse": wiring.settings.fabric_lakehouse_id, "DataPipeline": wiring.settings.fabric_pipeline_id}
         if plan:
-            changes = sales_deploy.plan_items(wiring.fabric, wiring.sales.workspace, known=known, folder=notebooks)
+            changes = actions.plan(wiring.services, looking(wiring), known=known, folder=notebooks)
         else:
-            changes = sales_deploy.deploy_items(wiring.fabric, wiring.sales.workspace, known=known, folder=notebooks).changes
+            changes = actions.carry_out(wiring.services, acting(wiring, user), known=known, folder=notebooks)
         if json_output:
             show_json(changes)
             return

@@ -1,6 +1,7 @@
 """treadle files …: what lies in Files/import/, bring a file there, look into one."""
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +12,7 @@ from treadle.cli.options import Json, State, acting, local_file, looking, say_en
 from treadle.cli.output import INVALID, narrow, reported, say, show_json, show_table, upload_progress
 from treadle.cli.runs import parse_mapping
 from treadle.control.access import Right, require
-from treadle.errors import NotFound
+from treadle.errors import InvalidInput, NotFound
 from treadle.flows.sales import samples
 from treadle.flows.sales.input_file import check_input_file
 from treadle.flows.sales.input_files import stored_mapping
@@ -81,10 +82,9 @@ def profile(
     if local := local_file(file):
         found = inspect_file(local, mapping=chosen or {}, sheet=sheet)
     else:
-        with session(state) as wiring, tempfile.TemporaryDirectory(prefix="treadle-") as folder:
-            copy = _download(wiring, file, Path(folder))
-            stored = stored_mapping(wiring.lake, file)
-            found = inspect_file(copy, mapping=stored.columns if chosen is None else chosen, sheet=sheet or stored.sheet)
+        with session(state) as wiring:
+            as_stored = chosen is None and sheet is None
+            found = (_known_profile(wiring, file) if as_stored else None) or _profile_in_lake(wiring, file, chosen, sheet)
     if json_output:
         show_json(found)
     else:
@@ -108,6 +108,22 @@ def sample(
     if json_output:
         show_json({"path": path, "size_bytes": path.stat().st_size})
     say(f"{path} is written. Run it with: treadle run start {path} --wait")
+
+
+def _known_profile(wiring: Wiring, file: str) -> dict[str, Any] | None:
+    """What a background job has found out about this very version of the file. None: none has, or Treadle's own tables are not there."""
+    try:
+        known = files.cached_profile(wiring.services, looking(wiring), file)
+    except InvalidInput:
+        return None
+    return dict(known.profile) if known else None
+
+
+def _profile_in_lake(wiring: Wiring, file: str, mapping: Mapping[str, str] | None, sheet: str | None) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory(prefix="treadle-") as folder:
+        copy = _download(wiring, file, Path(folder))
+        stored = stored_mapping(wiring.lake, file)
+        return inspect_file(copy, mapping=stored.columns if mapping is None else mapping, sheet=sheet or stored.sheet)
 
 
 def print_profile(found: dict[str, Any]) -> None:

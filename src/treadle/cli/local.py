@@ -3,13 +3,11 @@
 import contextlib
 import fcntl
 import os
-import subprocess
-import sys
 import threading
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Annotated, Any
+from typing import Annotated, Any
 
 import structlog
 import typer
@@ -17,6 +15,7 @@ import typer
 from treadle.cli.options import Json
 from treadle.cli.output import reported, say, show_json
 from treadle.cli.stopping import stop_on_signal
+from treadle.cli.supervised import free_port, supervised, wait_until_listening
 from treadle.control.database import Database
 from treadle.control.migrate import migrate
 from treadle.errors import Conflict, InvalidInput
@@ -29,7 +28,6 @@ log = structlog.get_logger()
 
 StateFolder = Annotated[Path, typer.Option("--state", envvar="TREADLE_STATE", help="Where everything of this environment is kept.")]
 WORKSPACE = "Treadle"
-WORKER_RESTART_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +46,17 @@ def up(
     headless: Annotated[bool, typer.Option("--headless", help="Open nothing; only print where things are.")] = False,
     json_output: Json = False,
 ) -> None:
-    """Start sandbox, database and worker, and keep them running until Ctrl-C.
+    """Start sandbox, database, worker and API, and keep them running until Ctrl-C.
 
     Other commands find the environment by the file treadle.env in the state directory, which is written when everything is ready.
     """
     del headless  # there is no portal to open yet; the option is there so that scripts need not change
     stop = stop_on_signal()
     _require_folder(state)
-    with _logs_in(state / "logs" / "up.jsonl"), local_environment(state) as environment, _supervised_worker(environment, stop):
-        facts = {"state": str(environment.state), "settings": str(environment.state / STATE_FILE_NAME), **_endpoints(environment.settings)}
+    with _logs_in(state / "logs" / "up.jsonl"), local_environment(state) as environment, contextlib.ExitStack() as running:
+        api_url = _start_processes(environment, running, stop)
+        places = {"state": str(environment.state), "settings": str(environment.state / STATE_FILE_NAME), "api": api_url}
+        facts = places | _endpoints(environment.settings)
         if json_output:
             show_json(facts)
         say(f"Treadle is up: {environment.settings.treadle_environment}, nothing here reaches a cloud.")
@@ -200,43 +200,13 @@ def _logs_in(file: Path) -> Generator[None]:
             configure_logs("WARNING", for_people=True)
 
 
-@contextlib.contextmanager
-def _supervised_worker(environment: LocalEnvironment, stop: threading.Event) -> Generator[None]:
-    """Run `treadle worker` as a process of its own, and start it again when it dies."""
-    logs = environment.state / "logs"
-    logs.mkdir(exist_ok=True)
-    with (logs / "worker.jsonl").open("ab") as log_file:
-        keeper = threading.Thread(target=_keep_worker, args=(environment.state, log_file, stop), name="worker-keeper")
-        keeper.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            keeper.join()
-
-
-def _keep_worker(state: Path, log_file: IO[bytes], stop: threading.Event) -> None:
-    while not stop.is_set():
-        # A session of its own: Ctrl-C reaches us, and we stop the worker orderly. Its standard input ends with us, and so does the worker.
-        process = subprocess.Popen(
-            [sys.executable, "-m", "treadle", "worker", "--with-parent", "--state", str(state)],
-            stdin=subprocess.PIPE,
-            stdout=log_file,
-            stderr=log_file,
-            start_new_session=True,
-        )
-        (state / "worker.pid").write_text(str(process.pid))
-        while process.poll() is None and not stop.wait(0.2):
-            pass
-        if stop.is_set():
-            process.terminate()
-            process.wait()
-        if process.stdin:
-            process.stdin.close()
-        if stop.is_set():
-            return
-        log.warning("worker.died", code=process.returncode)
-        stop.wait(WORKER_RESTART_SECONDS)
+def _start_processes(environment: LocalEnvironment, running: contextlib.ExitStack, stop: threading.Event) -> str:
+    """Start the worker and the API as processes of their own; return the API's URL once it answers."""
+    running.enter_context(supervised("worker", [], environment.state, stop))
+    host, port = environment.settings.api_host, free_port(environment.settings.api_host, environment.settings.api_port)
+    running.enter_context(supervised("api", ["--host", host, "--port", str(port)], environment.state, stop))
+    wait_until_listening(host, port, stop)
+    return f"http://{host}:{port}/api"
 
 
 def _endpoints(settings: Settings) -> dict[str, str]:

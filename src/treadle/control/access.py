@@ -60,7 +60,9 @@ class Right(StrEnum):
     JOBS_MANAGE = "jobs:manage"
     LOCK_READ = "lock:read"
     LOCK_RELEASE = "lock:release"
+    LOCK_OVERRIDE = "lock:override"
     METRICS_READ = "metrics:read"
+    ITEMS_DEPLOY = "items:deploy"
     TOKENS_MANAGE = "tokens:manage"
     AUDIT_READ = "audit:read"
 
@@ -76,7 +78,9 @@ RIGHTS: Final[Mapping[Right, Role]] = {
     Right.RUNS_RESTORE: Role.OPERATOR,
     Right.FILES_WRITE: Role.OPERATOR,
     Right.JOBS_MANAGE: Role.OPERATOR,
-    Right.LOCK_RELEASE: Role.ADMIN,
+    Right.LOCK_RELEASE: Role.OPERATOR,
+    Right.LOCK_OVERRIDE: Role.ADMIN,
+    Right.ITEMS_DEPLOY: Role.ADMIN,
     Right.TOKENS_MANAGE: Role.ADMIN,
     Right.AUDIT_READ: Role.ADMIN,
 }

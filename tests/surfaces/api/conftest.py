@@ -116,6 +116,16 @@ def running_service(environment: LocalEnvironment) -> Iterator[Service]:
         migrate(wiring.own)
         with serving(wiring, environment) as service:
             yield service
+        assert _secrets_in_own_tables(environment) == []
+
+
+def _secrets_in_own_tables(environment: LocalEnvironment) -> list[str]:
+    """Tables of the schema treadle that hold a planted secret: tokens, keys, answers, audit, jobs."""
+    with psycopg.connect(environment.postgres.admin_dsn) as connection:
+        tables = [name for (name,) in connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'treadle'")]
+        assert len(tables) > 8
+        rows = ((name, text) for name in tables for (text,) in connection.execute(f"SELECT to_jsonb(t)::text FROM treadle.{name} t"))
+        return [name for name, text in rows if canaries.found_in_text(text)]
 
 
 @pytest.fixture

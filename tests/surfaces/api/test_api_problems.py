@@ -102,11 +102,38 @@ def test_what_cannot_be_answered_is_a_problem(service, method, path, options, st
     assert_problem(service.admin.request(method, path, **options), status, code)
 
 
-HOSTILE = ["%2e%2e", "%2e%2e%2fsecrets.csv", "..%2f..%2fetc%2fpasswd", "a%00.csv", "a%0a.csv", "a%0d%0aX-Evil: 1.csv", "%c0%ae%c0%ae.csv", "a%5cb.csv", "%ff.csv", "a%e2%80%ae.csv", "x" * 300 + ".csv", "%25%32%65.exe", "..", "'; DROP TABLE runs;--"]  # fmt: skip
+HOSTILE = [
+    "%2e%2e",
+    "%2e%2e%2fsecrets.csv",
+    "..%2f..%2fetc%2fpasswd",
+    "a%00.csv",
+    "a%0a.csv",
+    "a%0d%0aX-Evil: 1.csv",
+    "%c0%ae%c0%ae.csv",
+    "a%5cb.csv",
+    "%ff.csv",
+    "a%e2%80%ae.csv",
+    "x" * 300 + ".csv",
+    "%25%32%65.exe",
+    "..",
+    "'; DROP TABLE runs;--",
+]
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-@pytest.mark.parametrize("path", ["/api/files/{}", "/api/files/{}/mapping", "/api/files/{}/profile", "/api/runs/{}", "/api/jobs/{}", "/api/uploads/{}", "/api/tokens/{}", "/api/runs/6c0f7e52-5b1c-4c39-9d3e-0a8b8f6f2d11/artifacts/{}"])  # fmt: skip
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/files/{}",
+        "/api/files/{}/mapping",
+        "/api/files/{}/profile",
+        "/api/runs/{}",
+        "/api/jobs/{}",
+        "/api/uploads/{}",
+        "/api/tokens/{}",
+        "/api/runs/6c0f7e52-5b1c-4c39-9d3e-0a8b8f6f2d11/artifacts/{}",
+    ],
+)
 def test_hostile_names_and_ids_lead_nowhere(service, path, name):
     """Sent as they are: a client that tidies the path up would test itself."""
     method = "DELETE" if path.startswith("/api/tokens") else "GET"

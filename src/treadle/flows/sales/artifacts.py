@@ -11,7 +11,7 @@ import polars as pl
 
 from treadle.flows.sales.beside import read_funnel, read_mapping
 from treadle.flows.sales.column_mapping import ColumnMapping
-from treadle.flows.sales.files import flushed_entry, give_back_pages
+from treadle.flows.sales.files import flushed_entry
 from treadle.flows.sales.json_text import to_json
 from treadle.flows.sales.kpis import compute_kpis, count_table_orders
 from treadle.flows.sales.lakehouse import KPIS, PROFILE
@@ -47,8 +47,6 @@ def build_artifacts(  # noqa: PLR0913 - one JSON-able argument each, for the way
     mapping = read_mapping(Path(lakehouse), input_file)
     funnel, unreadable = read_funnel(Path(lakehouse), input_file)
     table = over_the_fastest(_read(path, mapping, target), target)
-    if table.row_count > _IN_MEMORY_ROWS:
-        give_back_pages(path)
     with ThreadPoolExecutor(2, "figures") as threads:
         tables = threads.submit(_write_tables, table, target)
         orders = count_table_orders(table)

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from io import RawIOBase
 from pathlib import Path
@@ -72,16 +72,6 @@ def flushed_entry(path: Path) -> FileEntry:
         entry = entry_of(path)
         flushed.result()
     return entry
-
-
-def give_back_pages(path: Path) -> None:
-    """Tell the system that a file is not read again soon, where it can be told: what is written next then takes those pages instead of fresh ones.
-
-    Fresh pages are slow to get in a virtual machine: they were half of the time that writing a long file took.
-    """
-    if hasattr(os, "posix_fadvise"):
-        with path.open("rb") as file, suppress(OSError):  # not every mount knows of it
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def require_entry(path: Path, entry: FileEntry) -> None:
