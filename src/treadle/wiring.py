@@ -5,6 +5,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from ipaddress import ip_address
+from urllib.parse import urlsplit
 
 from treadle import __version__
 from treadle.actions.services import Limits, Services
@@ -64,7 +66,7 @@ class Wiring:
 
     @property
     def notifications(self) -> Notifications:
-        """The channels that are set up, and what they are told.
+        """The channels that are set up, and what they are told; in a sandbox only those on this machine.
 
         Raises:
             InvalidInput: an address or a signing secret cannot be used.
@@ -77,8 +79,21 @@ class Wiring:
             ("teams", settings.notify_teams_url, ""),
             ("webhook", settings.notify_webhook_url, signing),
         )
-        channels = [open_channel(name, url.get_secret_value(), secrets=secrets, plain_http=sandbox) for name, url, secrets in wanted if url]
+        channels = [
+            open_channel(name, url.get_secret_value(), secrets=secrets, plain_http=sandbox)
+            for name, url, secrets in wanted
+            if url and not (sandbox and _leads_elsewhere(url.get_secret_value()))
+        ]
         return Notifications(tuple(channels), settings.notified_events, settings.treadle_environment, settings.treadle_ca_file)
+
+
+def _leads_elsewhere(url: str) -> bool:
+    """Whether an address is beyond this machine. A sandbox reaches no cloud, also when the shell has a production's addresses."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return not ip_address(host).is_loopback
+    except ValueError:
+        return host != "localhost"
 
 
 @contextmanager

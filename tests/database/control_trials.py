@@ -24,7 +24,7 @@ def succeed(database: Database, run: Run, kpis: dict | None = None) -> Run:
     return runs.get_run(database, run.run_id)
 
 
-def wait_until(holds: Callable[[], bool], *, seconds: float = 15) -> None:
+def wait_until(holds: Callable[[], bool], *, seconds: float = 60) -> None:
     """Look again and again until it holds; fail when the time is over."""
     deadline, pause = time.monotonic() + seconds, threading.Event()
     while not holds():

@@ -96,6 +96,18 @@ def test_a_revoked_token_is_refused_at_once_in_this_process(own):
         authenticate(own, secret)
 
 
+def test_a_token_that_is_revoked_while_it_is_judged_is_not_remembered(own):
+    token, secret = made(own)
+    known = tokens._remembered(own)
+    asked = known.moment()
+    principal = authenticate(own, secret)
+    revoke_token(own, token.token_id, "ada")
+    known.remember(tokens._hash(secret), principal, 5, asked)  # by a request that had read the row before
+    assert tokens.recall_principal(own, secret) is None
+    with pytest.raises(Unauthenticated, match="revoked"):
+        authenticate(own, secret)
+
+
 def test_revoking_again_changes_nothing(own):
     token, _ = made(own)
     first = revoke_token(own, token.token_id, "ada")

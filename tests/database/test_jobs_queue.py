@@ -9,6 +9,7 @@ import pytest
 from control_trials import at_once
 from job_trials import ask, assert_the_trail_has_no_gap, due_now, new, nothing, steps, told, work_off, worker
 
+from treadle.control import outbox
 from treadle.control.jobs import claims, queue
 from treadle.control.jobs.job import NewJob
 from treadle.control.jobs.kinds import Kind
@@ -69,6 +70,12 @@ def test_many_jobs_are_asked_for_in_one_statement_and_in_order(own):
     assert enqueue_many(own, []) == []
 
 
+def test_one_id_twice_in_one_asking_is_one_job(own):
+    job_id = uuid4()
+    one, other = enqueue_many(own, [new(job_id=job_id), new(job_id=job_id)])
+    assert (one.job_id, other.job_id, len(told(own, one))) == (job_id, job_id, 1)
+
+
 def test_asking_inside_a_transaction_is_rolled_back_with_it(own):
     def ask_and_fail() -> None:
         with own.transaction() as connection:
@@ -89,6 +96,8 @@ def test_asking_inside_a_transaction_is_rolled_back_with_it(own):
         {"max_attempts": 0},
         {"deadline_seconds": -1.0},
         {"deadline_seconds": float("nan")},
+        {"deadline_seconds": float("inf")},  # no interval of PostgreSQL: every claim would fail at this job
+        {"deadline_seconds": 1e18},
         {"due_at": datetime(2026, 1, 1)},  # noqa: DTZ001 - the missing time zone is the point
         {"payload": {"a": object()}},
         {"payload": {"a": "x" * 1_100_000}},
@@ -269,11 +278,14 @@ def test_the_queries_of_a_worker_use_their_indexes_among_a_hundred_thousand_ende
         lapsed = plan(connection, claims.SQL["lock_lapsed"], {})
         left = plan(connection, claims.SQL["work_left"], {"kinds": ["work"]})
         page = plan(connection, queue.with_lines(queue.SQL["list_jobs"], set()), {"limit": 50})
+        failed = plan(connection, outbox._SQL["failed_jobs"], {"age": timedelta(minutes=10), "without": ["notification"]})
+        old = plan(connection, queue.SQL["delete_ended"], {"older_than": timedelta(days=30)})
     assert "jobs_due" in claimed
-    for found in (claimed, lapsed, page):
+    for found in (claimed, lapsed, left, page):
         assert '"Seq Scan"' not in found
     assert "jobs_leased" in lapsed
-    assert left
+    assert '"Index Cond": "(finished_at <' in old, "not every ended job is looked at for the few that are old"
+    assert '"Index Cond": "(finished_at >=' in failed or not fresh_statistics
     assert claims.claim_job(own, [Kind("work", nothing)], "w")
 
 

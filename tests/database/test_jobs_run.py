@@ -11,7 +11,7 @@ from job_trials import ask, assert_the_trail_has_no_gap, due_now, lapse, nothing
 from treadle.control.jobs import claims
 from treadle.control.jobs.job import StepState
 from treadle.control.jobs.kinds import Kind
-from treadle.control.jobs.queue import get_job, list_steps, request_cancel
+from treadle.control.jobs.queue import get_job, list_job_events, list_steps, request_cancel
 from treadle.control.jobs.run import Cancelled, Hold, JobContext, LeaseLost
 from treadle.control.jobs.states import JobState, backoff_seconds
 from treadle.control.jobs.worker import JobWorker
@@ -286,13 +286,12 @@ def test_an_error_that_may_pass_is_tried_again_later_and_later_until_the_attempt
     for _ in range(2):
         [waiting] = work_off(own, job, work=code)
         assert waiting.state == "QUEUED"
-        [row] = own.read("SELECT due_at - clock_timestamp() AS wait FROM treadle.jobs WHERE job_id = %(id)s", {"id": job.job_id})
-        waits.append(row["wait"].total_seconds())
+        waits.append((waiting.due_at - list_job_events(own, job.job_id)[-1].at).total_seconds())
         due_now(own)
     [ended] = work_off(own, job, work=code)
     assert (ended.state, ended.attempt) == ("FAILED", 3)
-    assert 0.5 < waits[0] <= 1.2 * backoff_seconds(1)
-    assert 1.4 < waits[1] <= 1.2 * backoff_seconds(2)
+    assert 0.79 * backoff_seconds(1) < waits[0] < 1.21 * backoff_seconds(1)
+    assert 0.79 * backoff_seconds(2) < waits[1] < 1.21 * backoff_seconds(2)
     assert told(own, job)[-1].endswith("that was the last.")
 
 
@@ -343,10 +342,12 @@ def test_a_job_that_hangs_beyond_its_deadline_is_taken_from_its_worker(own):
     end(own, job)
     with own.transaction() as connection:
         connection.execute("UPDATE treadle.jobs SET deadline_at = clock_timestamp() - interval '1 s'")
-    assert claims.renew_leases(own, [context.job]) == {job.job_id: None}
+    claim = (job.job_id, context.job.fence)
+    assert claims.renew_leases(own, [claim]) == {claim: None}
     ended = claims.rescue_one(own)
     assert ended.state is JobState.FAILED
-    assert claims.renew_leases(own, [context.job]) == {}
+    assert "not done by its deadline" in ended.error_message
+    assert claims.renew_leases(own, [claim]) == {}
 
 
 def test_a_job_whose_workers_die_again_and_again_is_given_up_with_the_reason(own):

@@ -79,6 +79,13 @@ def test_what_trying_again_cannot_mend_is_not_tried_again_and_its_reason_is_kept
         assert (settled.failure.message, settled.failure.hint) == ("why", "what next")
 
 
+def test_a_silence_that_lasts_beyond_the_deadline_is_told_as_lateness():
+    """Whether it died or hangs: nobody could have waited for it any longer."""
+    settled = after_death(Progress(attempt=1, max_attempts=5, seconds_left=-1.0))
+    assert settled == after_deadline(1)
+    assert after_death(Progress(1, 5, -1.0, cancelled_by="ben")).happening is Happening.CANCEL
+
+
 def test_a_server_that_says_when_is_not_asked_earlier():
     progress = Progress(attempt=1, max_attempts=5, seconds_left=1_000)
     assert after_failure(progress, Throttled("slow", retry_after_seconds=90)).delay_seconds == 90

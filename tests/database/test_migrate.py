@@ -45,6 +45,13 @@ def test_many_processes_that_start_at_once_apply_each_file_once(database, folder
     assert database.read("SELECT count(*) AS n FROM treadle.two") == [{"n": 1}]
 
 
+def test_a_process_that_starts_during_a_long_change_waits_for_its_end(database, folder):
+    """Longer than any lock of ordinary work is waited for."""
+    (folder / "0002_two.sql").write_text(SECOND + "SELECT pg_sleep(11);\n")
+    applied = at_once(3, lambda _: migrate(database, folder=folder))
+    assert sorted(name for names in applied for name in names) == ["0001_one", "0002_two"]
+
+
 def test_a_file_that_fails_leaves_nothing_of_itself_and_is_applied_when_it_was_mended(database, folder):
     (folder / "0002_two.sql").write_text(SECOND + "SELECT 1 / 0;\n")
     with pytest.raises(InvalidInput):

@@ -23,7 +23,7 @@ from treadle.control.jobs.worker import JobWorker
 from treadle.control.migrate import migrate
 from treadle.control.states import RunStatus
 from treadle.errors import NotFound
-from treadle.flows.sales.notifications import Notifications, notification_kind, sweep_notices
+from treadle.flows.sales.notifications import Notifications, keep_sweeping, notification_kind, sweep_notices
 from treadle.settings import NOTIFY_EVENTS
 
 EVERYTHING = frozenset(NOTIFY_EVENTS)
@@ -237,9 +237,14 @@ class TestSending:
         (job,) = list_jobs(own, kind="notification").jobs
         return f"msg_{job.payload['message_id']}"
 
-    def work(self, own: Database, notifications: Notifications, *, seconds: float = 20) -> None:
+    def work(self, own: Database, notifications: Notifications, *, seconds: float = 60) -> None:
         worker = JobWorker(own, by_name([notification_kind(own, notifications)]), idle_seconds=0.05)
         assert worker.run_until_idle(seconds)
+
+    def step(self, own: Database, notifications: Notifications) -> None:
+        worker = JobWorker(own, by_name([notification_kind(own, notifications)]))
+        assert worker.step() == 1
+        worker.close()
 
     def test_a_message_is_sent_once_and_recorded(self, own, notifications, receiver, told, as_owner):
         self.work(own, notifications)
@@ -261,9 +266,19 @@ class TestSending:
         assert receiver.ids == [told]
         self.assert_nowhere(as_owner, receiver.url)
 
+    def test_a_worker_that_does_not_have_the_channel_leaves_the_message_to_one_that_has(self, own, notifications, receiver, told):
+        """In a rolling restart with a new channel, the old workers do not know it yet."""
+        self.step(own, Notifications())
+        (job,) = list_jobs(own, kind="notification").jobs
+        assert (job.state, receiver.ids) == (JobState.QUEUED, [])
+        assert "not set up" in job.error_message
+        self.work(own, notifications)
+        assert receiver.ids == [told]
+
     @pytest.mark.usefixtures("told")
-    def test_a_channel_that_was_switched_off_meanwhile_ends_the_job_saying_so(self, own):
-        self.work(own, Notifications())
+    def test_a_channel_that_was_switched_off_meanwhile_ends_the_job_at_last_saying_so(self, own, as_owner):
+        as_owner("UPDATE treadle.jobs SET max_attempts = 1")
+        self.step(own, Notifications())
         (job,) = list_jobs(own, kind="notification").jobs
         assert job.state is JobState.FAILED
         assert "not set up" in job.error_message
@@ -314,3 +329,17 @@ own = Database(conninfo)
 told = Notifications((open_channel("webhook", url, secrets=secret, plain_http=True),))
 JobWorker(own, by_name([notification_kind(own, told)]), lease_seconds=1).run(threading.Event())
 """
+
+
+def test_sweeping_goes_on_after_a_defect():
+    stop, sweeps = threading.Event(), []
+
+    def sweep() -> int:
+        sweeps.append(1)
+        if len(sweeps) == 1:
+            raise ZeroDivisionError
+        stop.set()
+        return 0
+
+    keep_sweeping(sweep, stop, seconds=0.01)
+    assert len(sweeps) == 2

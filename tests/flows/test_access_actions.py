@@ -202,3 +202,17 @@ def test_a_token_is_made_listed_and_revoked_and_its_secret_is_nowhere(services, 
 def newest(services: Services) -> int:
     found = list_audit(services.own, limit=1).entries
     return found[0].number if found else 0
+
+
+@pytest.mark.parametrize("wished", [{"columns": {"x": "revenue"}}, {"sheet": "Orders"}])
+def test_who_may_only_start_runs_does_not_change_how_a_file_is_read(services, placed, wished):
+    starter = Principal("token:1", "nightly", Role.OPERATOR, "token", frozenset({Right.RUNS_START, Right.RUNS_READ}))
+    with pytest.raises(PermissionDenied, match="files:write"):
+        runs.start(services, starter, placed, **wished)
+    assert runs.list_runs(services, VIC, triggered_by="nightly").runs == ()
+
+
+def test_the_trail_of_a_run_says_how_its_file_is_read_from_now_on(services, placed, drive):
+    run = drive(runs.start(services, OLGA, placed, columns={"region": "area"}))
+    told = [event.message for event in runs.list_events(services, VIC, run.run_id)]
+    assert "Columns are read as: region → area. This is stored beside the file, for later runs too." in told

@@ -12,8 +12,9 @@ from tests.flows.conftest import eventually
 from tests.flows.test_hostile_workbooks import HEADER, ORDER, sheet_xml, write_xlsx
 from treadle.cli.local import LocalEnvironment
 from treadle.control.database import Database
+from treadle.control.jobs.claims import claim_job, rescue_one
 from treadle.control.jobs.job import Job
-from treadle.control.jobs.kinds import by_name
+from treadle.control.jobs.kinds import Kind, by_name
 from treadle.control.jobs.queue import get_job, list_job_events, list_jobs, list_steps, request_cancel
 from treadle.control.jobs.states import JobState
 from treadle.control.jobs.worker import JobWorker
@@ -224,6 +225,21 @@ def test_a_job_that_was_cancelled_begins_again_when_the_profile_is_asked_for(own
     put()
     job = ask()
     request_cancel(own, job.job_id, "ada")
+    again = ask()
+    assert (again.job_id, again.state) == (job.job_id, JobState.QUEUED)
+    assert ended(again).state is JobState.SUCCEEDED
+
+
+@pytest.mark.parametrize("reached", ["its deadline", "its last worker"])
+def test_a_job_that_ended_without_a_word_on_the_file_begins_again_when_the_profile_is_asked_for(own, put, ask, ended, environment, reached):
+    """As after a night without workers: what was said of the file is nothing."""
+    put()
+    job = ask()
+    assert claim_job(own, [Kind(profiles.KIND, lambda _: None)], "dies")
+    change = "deadline_at = now() - interval '1 s'" if reached == "its deadline" else "max_attempts = 1"
+    with psycopg.connect(environment.postgres.admin_dsn) as connection:
+        connection.execute(f"UPDATE treadle.jobs SET lease_until = now() - interval '1 s', {change}")
+    assert rescue_one(own).state is JobState.FAILED
     again = ask()
     assert (again.job_id, again.state) == (job.job_id, JobState.QUEUED)
     assert ended(again).state is JobState.SUCCEEDED

@@ -152,7 +152,9 @@ def test_control_characters_do_not_reach_the_name():
     assert principal_from_claims(claims(preferred_username="olga\n\x1b[31m")).name == "olga  [31m"
 
 
-@pytest.mark.parametrize("more", [{"sub": None}, {"sub": ""}, {"sub": 7}, {"sub": "a\nb"}, {"sub": "x" * 256}, {"iss": None}])
+@pytest.mark.parametrize(
+    "more", [{"sub": None}, {"sub": ""}, {"sub": "  "}, {"sub": 7}, {"sub": "a\nb"}, {"sub": "x" * 256}, {"iss": None}]
+)
 def test_claims_that_do_not_say_who_it_is_are_refused(more: dict[str, object]):
     with pytest.raises(Unauthenticated):
         principal_from_claims(claims(**more))

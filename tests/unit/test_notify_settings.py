@@ -80,3 +80,15 @@ def test_a_signing_secret_that_cannot_be_used_stops_the_worker_before_it_begins(
     with wired(loaded) as wiring, pytest.raises(InvalidInput, match="signing secret of the channel webhook") as caught:
         wiring.job_worker()
     assert "planted" not in f"{caught.value.message}{caught.value.hint}"
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/x", "http://localhost:9/x", "http://[::1]:9/x"])
+def test_a_sandbox_tells_addresses_on_this_machine(settings, url):
+    with wired(settings("SANDBOX", NOTIFY_TEAMS_URL=url)) as wiring:
+        assert [channel.name for channel in wiring.notifications.channels] == ["teams"]
+
+
+@pytest.mark.parametrize("url", [SLACK, "http://10.0.0.7/x", "https://localhost.example/x"])
+def test_a_sandbox_tells_nobody_beyond_this_machine(settings, url):
+    with wired(settings("SANDBOX", NOTIFY_SLACK_URL=url)) as wiring:
+        assert wiring.notifications.channels == ()

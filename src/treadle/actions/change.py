@@ -1,6 +1,7 @@
 """The one way to change something: who may, before and after in the audit."""
 
 from collections.abc import Generator, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,8 +17,10 @@ log = structlog.get_logger()
 
 
 @contextmanager
-def change(services: Services, who: Principal, right: Right, action: str, target: str, **details: Any) -> Generator[OpenEntry, None, None]:
-    """Let who has the right carry out a change, and record it; record also that somebody tried who has it not.
+def change(
+    services: Services, who: Principal, right: Right | AbstractSet[Right], action: str, target: str, **details: Any
+) -> Generator[OpenEntry, None, None]:
+    """Let who has the right, or all of them, carry out a change, and record it; record also that somebody tried who has it not.
 
     Raises:
         PermissionDenied: the right is missing; nothing was done.
@@ -25,7 +28,8 @@ def change(services: Services, who: Principal, right: Right, action: str, target
         And what is raised inside.
     """
     try:
-        require(who, right)
+        for needed in sorted({right} if isinstance(right, Right) else right):
+            require(who, needed)
     except PermissionDenied as refusal:
         _record_refusal(services, who, action, target, {**details, "message": refusal.message})
         raise

@@ -50,9 +50,9 @@ def start(  # noqa: PLR0913 - what somebody asks for, each by name
     run_id: UUID | None = None,
     progress: Progress | None = None,
 ) -> Run:
-    """Start a run of a workbook in the lake; right `runs:start`.
+    """Start a run of a workbook in the lake; right `runs:start`, and `files:write` for what changes in the lake: columns, sheet, local_file.
 
-    columns, sheet: how to read it; None as it is stored beside the file. local_file: brought to the lake under that name first.
+    columns, sheet: how to read it, from now on; None as it is stored beside the file. local_file: brought to the lake under that name first.
     run_id: makes the start safe to repeat; None for a new one.
 
     Raises:
@@ -60,7 +60,8 @@ def start(  # noqa: PLR0913 - what somebody asks for, each by name
     """
     new_id = run_id or uuid4()
     wished = {"columns": dict(columns) if columns is not None else None, "sheet": sheet}
-    with change(services, who, Right.RUNS_START, "run.start", f"run:{new_id}", input_file=input_file, **wished) as entry:
+    needs = {Right.RUNS_START} | ({Right.FILES_WRITE} if columns is not None or sheet is not None or local_file else set[Right]())
+    with change(services, who, needs, "run.start", f"run:{new_id}", input_file=input_file, **wished) as entry:
         request = StartRequest(input_file, requested_by=who.name, local_file=local_file, wishes=Wishes(columns, sheet))
         run = flow.start(services.sales, request, run_id=new_id, progress=progress)
         entry.note(status=run.status, fabric_job_id=run.fabric_job_id)

@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
+from anyio import to_thread
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
@@ -24,6 +25,7 @@ Send `Authorization: Bearer …` with an API token (`treadle token create`) or a
 right as `x-right`. Errors are `application/problem+json` (RFC 9457) with a stable `code`. POSTs that start something take an `Idempotency-Key`.
 """
 _MODULES: Final = (runs, events, artifacts, kpis, files, uploads, lock, jobs, tokens, audit, health)
+_THREADS: Final = 160  # most of them wait: a lake that is away holds a thread for half a minute, and 40 of those would hold up everybody
 _EXPOSED: Final = (HEADER, REPLAYED, "Location", "Retry-After", "ETag", "Content-Range", "Upload-Offset", "Upload-Length", "Upload-Expires")
 
 
@@ -54,6 +56,7 @@ def create_app(services: Services, settings: ApiSettings | None = None) -> FastA
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     shared = shared_of(app)
+    to_thread.current_default_thread_limiter().total_tokens = _THREADS
     shared.hub.open()
     try:
         yield

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from email.utils import format_datetime
+from itertools import chain
 from typing import Annotated, Any, Final
 from urllib.parse import quote
 from uuid import UUID
@@ -85,7 +86,9 @@ def get_artifact(  # noqa: PLR0913 - the headers that decide what is sent
     status = 200 if stretch.whole else 206
     if request.method == "HEAD":
         return Response(status_code=status, headers=headers)
-    return StreamingResponse(_chunks(services.sales.lake, file, stretch), status, headers)
+    chunks = _chunks(services.sales.lake, file, stretch)
+    first = next(chunks, b"")  # a lake that fails at once is told as what it is: once the answer has begun it could only be broken off
+    return StreamingResponse(chain([first], chunks), status, headers)
 
 
 router.add_api_route(

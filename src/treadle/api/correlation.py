@@ -16,7 +16,7 @@ log = structlog.get_logger()
 
 HEADER: Final = "X-Correlation-Id"
 _ACCEPTED: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{7,63}")
-_SECURITY_HEADERS: Final = {
+SECURITY_HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
@@ -85,7 +85,7 @@ class _Answer:
             self.status = int(message["status"])
             headers = MutableHeaders(scope=message)
             headers[HEADER] = self.correlation_id
-            for name, value in _SECURITY_HEADERS.items():
+            for name, value in SECURITY_HEADERS.items():
                 headers.setdefault(name, value)
         await self._send(message)
 

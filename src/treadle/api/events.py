@@ -7,7 +7,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from treadle.actions import jobs, runs
-from treadle.api.guard import GuardedRoute, Shared, Who, With, answers, needs
+from treadle.api.guard import GuardedRoute, Shared, StillWelcome, Who, With, answers, needs
 from treadle.api.shapes import JobEvents, JobEventShape, RunEvents, RunEventShape
 from treadle.control import feed
 from treadle.control.access import Principal, Right
@@ -30,11 +30,18 @@ AfterSeq = Annotated[int, Query(ge=0, le=2**53, description="Only events with a 
     "/api/runs/{run_id}/events", openapi_extra=needs(Right.RUNS_READ), responses={**answers(404), 200: _STREAM}, response_model=RunEvents
 )
 async def run_events(  # noqa: PLR0913 - what decides the form of the answer
-    request: Request, shared: Shared, who: Who, run_id: UUID, *, after: AfterSeq = 0, last_event_id: LastEventId = None
+    request: Request,
+    shared: Shared,
+    who: Who,
+    welcome: StillWelcome,
+    run_id: UUID,
+    *,
+    after: AfterSeq = 0,
+    last_event_id: LastEventId = None,
 ) -> Any:
     """List the trail of a run, oldest first – or, asked for `text/event-stream`, follow it until the run has ended."""
     if _wants_stream(request):
-        return await shared.hub.stream(("run", run_id), last_event_id, who)
+        return await shared.hub.stream(("run", run_id), last_event_id, who, welcome)
     return await run_in_threadpool(_run_events, shared.services, who, run_id, after)
 
 
@@ -44,20 +51,27 @@ async def run_events(  # noqa: PLR0913 - what decides the form of the answer
     responses={**answers(404), 200: _STREAM},
     response_class=Response,
 )
-async def follow_run(shared: Shared, who: Who, run_id: UUID, last_event_id: LastEventId = None) -> Response:
+async def follow_run(shared: Shared, who: Who, welcome: StillWelcome, run_id: UUID, last_event_id: LastEventId = None) -> Response:
     """Follow the trail of a run until it has ended."""
-    return await shared.hub.stream(("run", run_id), last_event_id, who)
+    return await shared.hub.stream(("run", run_id), last_event_id, who, welcome)
 
 
 @router.get(
     "/api/jobs/{job_id}/events", openapi_extra=needs(Right.JOBS_READ), responses={**answers(404), 200: _STREAM}, response_model=JobEvents
 )
 async def job_events(  # noqa: PLR0913 - the same
-    request: Request, shared: Shared, who: Who, job_id: UUID, *, after: AfterSeq = 0, last_event_id: LastEventId = None
+    request: Request,
+    shared: Shared,
+    who: Who,
+    welcome: StillWelcome,
+    job_id: UUID,
+    *,
+    after: AfterSeq = 0,
+    last_event_id: LastEventId = None,
 ) -> Any:
     """List what happened to a job, at most 500 at once – or, asked for `text/event-stream`, follow it until the job has ended."""
     if _wants_stream(request):
-        return await shared.hub.stream(("job", job_id), last_event_id, who)
+        return await shared.hub.stream(("job", job_id), last_event_id, who, welcome)
     return await run_in_threadpool(_job_events, shared.services, who, job_id, after)
 
 
@@ -67,9 +81,9 @@ async def job_events(  # noqa: PLR0913 - the same
     responses={**answers(404), 200: _STREAM},
     response_class=Response,
 )
-async def follow_job(shared: Shared, who: Who, job_id: UUID, last_event_id: LastEventId = None) -> Response:
+async def follow_job(shared: Shared, who: Who, welcome: StillWelcome, job_id: UUID, last_event_id: LastEventId = None) -> Response:
     """Follow a job until it has ended."""
-    return await shared.hub.stream(("job", job_id), last_event_id, who)
+    return await shared.hub.stream(("job", job_id), last_event_id, who, welcome)
 
 
 def _run_events(services: With, who: Principal, run_id: UUID, after: int) -> RunEvents:

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, Final, Protocol
 from uuid import UUID
 
+from treadle.api.answers import utc_text
 from treadle.control import feed
 from treadle.control.database import Database
 from treadle.control.events import Event
@@ -135,14 +136,14 @@ def _job_end(job: Job, told_seq: int) -> str | None:
 
 def _run_event(item: feed.NumberedEvent) -> Told:
     event = item.event
-    data = {"seq": item.seq, "event_time": event.event_time.isoformat(), "event_type": event.event_type, "message": event.message}
+    data = {"seq": item.seq, "event_time": utc_text(event.event_time), "event_type": event.event_type, "message": event.message}
     return Told(item.seq, event.event_type or "LOG", _json(data))
 
 
 def _job_event(event: JobEvent) -> Told:
     data = {
         "seq": event.seq,
-        "at": event.at.isoformat(),
+        "at": utc_text(event.at),
         "level": event.level,
         "step": event.step,
         "pct": event.pct,

@@ -5,9 +5,9 @@ from typing import Annotated, Any
 import structlog
 from fastapi import APIRouter
 from fastapi import Path as InPath
-from starlette.responses import JSONResponse
 
 from treadle.actions import files
+from treadle.api.answers import Json
 from treadle.api.guard import GuardedRoute, Who, With, answers, needs
 from treadle.api.jobs import started_job
 from treadle.api.shapes import Files, FileShape, JobShape, MappingShape, ProfileShape, PutMapping
@@ -74,14 +74,13 @@ def show_profile(services: With, who: Who, name: Name) -> StoredProfile:
 )
 def request_profile(services: With, who: Who, name: Name) -> Any:
     """Have a workbook looked into: 200 with the profile if that was done already, else 202 with the job. Asking again gives the same job."""
-    files.get_file(services, who, name)
-    found = profiles.request_profile(services.sales, services.own, name, who.name, correlation_id=_correlation_id())
+    found = files.request_profile(services, who, name, correlation_id=_correlation_id())
     return found if isinstance(found, StoredProfile) else _job_answer(found, who)
 
 
-def _job_answer(job: Job, _who: Principal) -> JSONResponse:
+def _job_answer(job: Job, _who: Principal) -> Json:
     status, shape, headers = started_job(job)
-    return JSONResponse(shape.model_dump(mode="json"), status, headers)
+    return Json(shape.model_dump(mode="json"), status, headers)
 
 
 def _correlation_id() -> str | None:

@@ -13,8 +13,8 @@ from starlette.concurrency import run_in_threadpool
 
 from treadle.actions.services import Services
 from treadle.api.config import ApiSettings
-from treadle.api.hub import EventHub
-from treadle.api.limits import RateLimit
+from treadle.api.hub import EventHub, Welcome
+from treadle.api.limits import RateLimit, declared_length
 from treadle.api.metrics import Metrics
 from treadle.api.problems import HttpProblem, documented
 from treadle.api.signing_in import SignIn
@@ -92,9 +92,20 @@ async def principal_of(request: Request) -> Principal:
     return cast("Principal", request.state.principal)
 
 
+async def welcome_of(request: Request) -> Welcome:
+    """What says, as long as an answer streams, whether its caller is still let in: a token may be revoked, or end."""
+    sign_in, header = shared_of(request.app).sign_in, request.headers.get("authorization")
+
+    async def welcome() -> bool:
+        return sign_in.recalled(header) is not None or await run_in_threadpool(sign_in.still_proven, header)
+
+    return welcome
+
+
 Shared = Annotated[App, Depends(app_of)]
 With = Annotated[Services, Depends(services_of)]
 Who = Annotated[Principal, Depends(principal_of)]
+StillWelcome = Annotated[Welcome, Depends(welcome_of)]
 
 
 async def _admit(request: Request, right: str, route: APIRoute) -> None:
@@ -147,4 +158,4 @@ def _require_kind_of_body(request: Request, *, takes_json: bool) -> None:
 
 
 def _has_body(request: Request) -> bool:
-    return "transfer-encoding" in request.headers or request.headers.get("content-length", "0") != "0"
+    return "transfer-encoding" in request.headers or declared_length(request.headers) > 0

@@ -8,7 +8,8 @@ import asyncio
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
@@ -33,9 +34,11 @@ RETRY_MILLISECONDS: Final = 3_000
 _FIRST_LOOK_SECONDS: Final = 10
 _OUTAGE_SECONDS: Final = 1.0
 _UNHEARD_SECONDS: Final = 60
+_WELCOME_SECONDS: Final = 5  # a listener whose token was revoked is let go this soon, even when nothing happens
 _MAX_SEQ: Final = 2**63 - 1
 
 Key = tuple[str, UUID]  # "run" or "job", and its id
+Welcome = Callable[[], Awaitable[bool]]  # whether a listener may still listen
 
 
 @dataclass(slots=True, eq=False)
@@ -109,8 +112,8 @@ class EventHub:
         if self._thread:
             self._thread.join(timeout=5)
 
-    async def stream(self, key: Key, last_event_id: str | None, principal: Principal) -> EventSourceResponse:
-        """The answer that tells a listener everything after the number it names, and ends with `done`.
+    async def stream(self, key: Key, last_event_id: str | None, principal: Principal, welcome: Welcome) -> EventSourceResponse:
+        """The answer that tells a listener everything after the number it names, and ends with `done`, or when it is no longer welcome.
 
         Raises:
             NotFound: there is no such run or job.
@@ -123,9 +126,13 @@ class EventHub:
                 f"{principal.name} has {self._settings.streams_per_principal} event streams open.", hint="Close one.", retry_after_seconds=5
             )
         self._forget_unheard()
-        topic = await self._watched(key)
+        self._streams[principal.subject] += 1  # also while it waits: many that come at once are not let in all
+        try:
+            topic = await self._watched(key)
+        finally:
+            self._streams -= Counter([principal.subject])
         return EventSourceResponse(
-            self._listen(topic, after, principal.subject),
+            self._listen(topic, after, principal.subject, welcome),
             ping=self._settings.ping_seconds,
             send_timeout=self._settings.stall_seconds,
             headers={"Cache-Control": "no-store"},
@@ -151,15 +158,17 @@ class EventHub:
             )
         return topic
 
-    async def _listen(self, topic: Topic, after: int, subject: str) -> AsyncGenerator[ServerSentEvent, None]:
+    async def _listen(self, topic: Topic, after: int, subject: str, welcome: Welcome) -> AsyncGenerator[ServerSentEvent, None]:
+        topic = self._topics.setdefault(topic.key, topic)  # the last listener may have left, and the topic with it, since it was found
+        self._wanted.set()
         topic.listeners += 1
         self._streams[subject] += 1
         self._metrics.listeners.inc()
         try:
             yield ServerSentEvent(comment="follows", retry=RETRY_MILLISECONDS)
-            async for told in self._walk(topic, after):
+            async for told in self._walk(topic, after, welcome):
                 yield ServerSentEvent(told.text, event=told.name, id=str(told.seq))
-            if topic.ended and not self._closing:
+            if topic.ended and not self._closing and await welcome():
                 yield ServerSentEvent(topic.ended, event="done")
         finally:
             self._metrics.listeners.dec()
@@ -168,9 +177,9 @@ class EventHub:
             if not topic.listeners:
                 self._drop(topic)
 
-    async def _walk(self, topic: Topic, seq: int) -> AsyncGenerator[Told, None]:
-        """Every event after the number, once, in order, until there will be no more."""
-        while not self._closing:
+    async def _walk(self, topic: Topic, seq: int, welcome: Welcome) -> AsyncGenerator[Told, None]:
+        """Every event after the number, once, in order, until there will be no more. Before each few of them it is asked who listens."""
+        while not self._closing and await welcome():
             changed = topic.changed
             if topic.has_forgotten(seq):
                 batch = await run_in_threadpool(self._sources[topic.key[0]].older, topic.key[1], seq, topic.log[0].seq)
@@ -182,7 +191,8 @@ class EventHub:
             if not batch and (topic.ended or topic.missing):
                 return
             if not batch:
-                await changed.wait()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(changed.wait(), _WELCOME_SECONDS)
 
     def _forget_unheard(self) -> None:
         """A listener that went away before its stream began has left its topic behind."""

@@ -20,6 +20,11 @@ log = structlog.get_logger()
 # These stream, or read a whole upload back: they watch their own time. The upload's PATCH counts its own bytes, too.
 _OWN_TIME: Final = re.compile(r"/api/uploads/[^/]+(/finalise)?")
 _OWN_SIZE: Final = re.compile(r"/api/uploads/[^/]+")
+# Sent twice, one of us might go by the first and a proxy in front by the last.
+_ONCE: Final = ("host", "authorization", "content-type", "idempotency-key", "upload-offset", "last-event-id")
+
+
+_HOST: Final = re.compile(r"(\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(:\d{0,5})?|(?P<bare>[0-9a-f:.]+)")
 
 
 class RateLimit:
@@ -71,8 +76,10 @@ class Bounded:
             return HttpProblem(
                 431, f"The headers have {size:,} bytes; {self._settings.header_limit_bytes:,} are read.", code="headers_too_large"
             )
-        declared = Headers(scope=scope).get("content-length", "0")
-        if not self._counts_itself(scope) and declared.isdecimal() and int(declared) > self._settings.body_limit_bytes:
+        headers = Headers(scope=scope)
+        if twice := next((name for name in _ONCE if len(headers.getlist(name)) > 1), None):
+            return HttpProblem(400, f"The header {twice} was sent more than once.", code="malformed", hint="Send it once.")
+        if not self._counts_itself(scope) and declared_length(headers) > self._settings.body_limit_bytes:
             return self._too_large()
         return None
 
@@ -126,6 +133,12 @@ class Bounded:
         await problem(scope, 504, "timed_out", text, hint=hint)(scope, receive, send)
 
 
+def declared_length(headers: Headers) -> int:
+    """What Content-Length says; 0 when it says nothing. Pure. Zeros in front may be thousands, more digits than Python reads."""
+    digits = headers.get("content-length", "").lstrip("0")
+    return int(digits[:20]) if digits.isdecimal() else 0
+
+
 class _Gate:
     """Lets an answer through until somebody else has answered, and only as long as its receiver takes it."""
 
@@ -170,8 +183,6 @@ class HostAllowList:
 
 
 def host_name(header: str) -> str:
-    """The name in a Host header, without port and brackets, in lower case. Pure."""
-    name = header.strip().lower()
-    if name.startswith("["):
-        return name[1:].partition("]")[0]
-    return name.rpartition(":")[0] if name.count(":") == 1 else name
+    """The name in a Host header, without port and brackets, in lower case; empty when it holds anything else besides. Pure."""
+    found = _HOST.fullmatch(header.strip().lower())
+    return (found["address"] or found["name"] or found["bare"]) if found else ""

@@ -7,9 +7,9 @@ from uuid import UUID, uuid4
 
 from fastapi import Header, Request
 from pydantic import BaseModel
-from starlette.responses import JSONResponse
 
 from treadle.actions.services import Services
+from treadle.api.answers import Json
 from treadle.control.access import Principal
 from treadle.control.idempotency import KeptAnswer, KeyedRequest, Patience, once
 
@@ -36,7 +36,7 @@ class Asking:
         content = body.model_dump_json().encode() if body else b""
         self._request = KeyedRequest(who.subject, key, f"{request.method} {request.url.path}", content) if key else None
 
-    def answer(self, effect: Callable[[UUID], tuple[int, BaseModel, Mapping[str, str]]]) -> JSONResponse:
+    def answer(self, effect: Callable[[UUID], tuple[int, BaseModel, Mapping[str, str]]]) -> Json:
         """Carry out the effect, which gets the id of what it starts, unless that was done before; give its status, body and headers.
 
         Raises:
@@ -52,6 +52,6 @@ def _kept(status: int, body: BaseModel, headers: Mapping[str, str]) -> KeptAnswe
     return KeptAnswer(status, json.loads(body.model_dump_json()), dict(headers))
 
 
-def _response(answer: KeptAnswer) -> JSONResponse:
+def _response(answer: KeptAnswer) -> Json:
     body: Any = answer.body
-    return JSONResponse(body, answer.status, {**answer.headers, **({REPLAYED: "true"} if answer.replayed else {})})
+    return Json(body, answer.status, {**answer.headers, **({REPLAYED: "true"} if answer.replayed else {})})

@@ -17,6 +17,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from treadle import errors
+from treadle.api.answers import Json, same_form
+from treadle.api.words import told
 from treadle.errors import TreadleError
 from treadle.logs import redact_value
 
@@ -57,7 +59,11 @@ _BY_STATUS: Final[Mapping[int, tuple[str, str]]] = {
 
 
 class CallerUnauthenticated(errors.Unauthenticated):
-    """The caller of this API is not signed in, or not any more."""
+    """The caller of this API is not signed in, or not any more. given: a token was sent, and it is not good."""
+
+    def __init__(self, message: str, *, hint: str | None = None, given: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.given = given
 
 
 class TooManyRequests(errors.Throttled):
@@ -86,11 +92,11 @@ class Problem(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    type: str = Field(examples=["urn:treadle:problem:not_found"])
-    title: str = Field(examples=["There is no such thing"])
-    status: int = Field(examples=[404])
+    type: str = Field(description="The code as a URN.", examples=["urn:treadle:problem:not_found"])
+    title: str = Field(description="The kind of problem.", examples=["There is no such thing"])
+    status: int = Field(description="The HTTP status.", examples=[404])
+    detail: str = Field(description="What is wrong, for people.", examples=["There is no run 0d3c6c7e-0000-4000-8000-000000000000."])
     code: str = Field(description="Stable; what a script goes by.", examples=["not_found"])
-    detail: str = Field(examples=["There is no run 0d3c6c7e-0000-4000-8000-000000000000."])
     hint: str | None = Field(default=None, description="What to do next.", examples=["List the runs with: GET /api/runs"])
     correlation_id: str = Field(description="Names this request in the logs.", examples=["7f0c9a2e51d74b7f8a3e5d2c1b0a9f8e"])
 
@@ -113,7 +119,8 @@ def problem_of(error: TreadleError, request: Request) -> JSONResponse:
     headers = _headers(error, status)
     if status >= 500:
         log.warning("request.failed", code=code, error=error.message, kind=type(error).__name__, details=error.details)
-    return problem(request.scope, status, code, error.message, title=title, hint=error.hint, details=error.details, headers=headers)
+    detail, hint = told(error)
+    return problem(request.scope, status, code, detail, title=title, hint=hint, details=error.details, headers=headers)
 
 
 def problem(  # noqa: PLR0913 - the members of a problem, each named
@@ -132,13 +139,14 @@ def problem(  # noqa: PLR0913 - the members of a problem, each named
         "type": f"urn:treadle:problem:{code}",
         "title": title or _BY_STATUS.get(status, (code, HTTPStatus(status).phrase))[1],
         "status": status,
-        "code": code,
         "detail": detail,
+        "code": code,
         "hint": hint,
         "correlation_id": correlation_id_of(scope),
     }
-    content = redact_value(_plain({**(details or {}), **members}))
-    return JSONResponse(content, status, dict(headers or {}), MEDIA_TYPE)
+    beside = {name: value for name, value in (details or {}).items() if name not in members}
+    content = redact_value(_plain(members | beside))
+    return Json(content, status, dict(headers or {}), MEDIA_TYPE)
 
 
 def correlation_id_of(scope: Mapping[str, Any]) -> str:
@@ -158,7 +166,7 @@ async def _validation_error(request: Request, error: Exception) -> JSONResponse:
     if any(item["type"] == "json_invalid" for item in error.errors()):
         return problem(request.scope, 400, "malformed", "The body is not JSON.", hint="Send one JSON object.", details={"errors": found})
     told = "; ".join(f"{item['at']}: {item['problem']}" for item in found[:3])
-    hint = "Correct what is named in `errors`; the routes and their fields are at /api/docs."
+    hint = "Correct what is named in `errors`; the routes and their fields are in /api/openapi.json."
     return problem(
         request.scope,
         422,
@@ -187,7 +195,7 @@ async def _http_exception(request: Request, error: Exception) -> JSONResponse:
         (own and own.code) or code,
         detail,
         title=title,
-        hint=own.hint if own else "See the routes at /api/docs.",
+        hint=own.hint if own else "The routes are in /api/openapi.json.",
         details=own.details if own else None,
         headers=error.headers,
     )
@@ -195,7 +203,7 @@ async def _http_exception(request: Request, error: Exception) -> JSONResponse:
 
 def _kind(error: TreadleError) -> tuple[str, int, str]:
     if isinstance(error, CallerUnauthenticated):
-        return "unauthenticated", 401, "Sign in first"
+        return "unauthenticated", 401, "Not signed in"
     if isinstance(error, TooManyRequests):
         return "throttled", 429, "Too many requests"
     if isinstance(error, errors.PermissionDenied) and "right" in error.details:  # the caller's own, refused by control.access
@@ -210,7 +218,7 @@ def _kind(error: TreadleError) -> tuple[str, int, str]:
 def _headers(error: TreadleError, status: int) -> dict[str, str]:
     headers: dict[str, str] = {}
     if status == 401:
-        headers["WWW-Authenticate"] = 'Bearer realm="treadle"' + (', error="invalid_token"' if error.details.get("given") else "")
+        headers["WWW-Authenticate"] = 'Bearer realm="treadle"' + (', error="invalid_token"' if getattr(error, "given", False) else "")
     waits = isinstance(error, errors.LockHeld) or status in (429, 503)
     asked = getattr(error, "retry_after_seconds", None) or error.details.get("retry_after_seconds")
     if waits or asked:
@@ -224,8 +232,8 @@ def _documented(status: int) -> dict[str, Any]:
         "type": f"urn:treadle:problem:{code}",
         "title": title,
         "status": status,
-        "code": code,
         "detail": title + ".",
+        "code": code,
         "hint": "What to do next.",
         "correlation_id": "7f0c9a2e51d74b7f8a3e5d2c1b0a9f8e",
     }
@@ -235,7 +243,7 @@ def _documented(status: int) -> dict[str, Any]:
 
 def _example_of(status: int) -> tuple[str, str]:
     own = {
-        401: ("unauthenticated", "Sign in first"),
+        401: ("unauthenticated", "Not signed in"),
         403: ("permission_denied", "You may not do this"),
         429: ("throttled", "Too many requests"),
     }
@@ -254,4 +262,4 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value]  # pyright: ignore[reportUnknownVariableType] - the same
     if isinstance(value, float) and not math.isfinite(value):
         return None
-    return value if isinstance(value, str | int | float | bool) or value is None else str(value)
+    return value if isinstance(value, int | float | bool) or value is None else same_form(str(value))

@@ -8,6 +8,7 @@ from typing import Final, cast
 import uvicorn
 from fastapi import FastAPI
 
+from treadle.api.connection import Connection
 from treadle.api.guard import shared_of
 
 GRACE_SECONDS: Final = 10  # what is under way when the process is told to stop may take so long
@@ -30,6 +31,7 @@ def make_server(app: FastAPI) -> Server:
     logging.getLogger("uvicorn.error").addFilter(_already_told)
     config = uvicorn.Config(
         app,
+        http=Connection,
         log_config=None,
         access_log=False,  # each request is logged by us, with its correlation id
         server_header=False,

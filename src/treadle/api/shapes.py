@@ -18,6 +18,8 @@ Kpis = Annotated[
 RunId = Annotated[UUID, Field(examples=["6c0f7e52-5b1c-4c39-9d3e-0a8b8f6f2d11"])]
 Moment = Annotated[datetime, Field(examples=["2026-11-21T10:00:00Z"])]
 FileName = Annotated[str, Field(description="A plain name in Files/import/.", examples=["superstore.xlsx"], min_length=1, max_length=255)]
+# Bounded, since pydantic looks into a text – it may hold half a character, which nothing can store – only where it has to measure it.
+Columns = dict[Annotated[str, Field(max_length=1000)], Annotated[str, Field(min_length=1, max_length=1000)]]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", examples=["0" * 64])]
 
 
@@ -29,7 +31,7 @@ class Shape(BaseModel):
     @classmethod
     def answer(cls, value: object) -> Response:
         """The value as an answer, made in the thread that has it: FastAPI would take another thread for each half of this."""
-        return Response(cls.model_validate(value).model_dump_json(), media_type="application/json")
+        return Response(cls.model_validate(value).model_dump_json() + "\n", media_type="application/json")
 
 
 class Asked(BaseModel):
@@ -72,7 +74,7 @@ class StartRun(Asked):
     )
 
     input_file: FileName
-    columns: dict[str, str] | None = Field(default=None, description="Source column → name.", max_length=500)
+    columns: Columns | None = Field(default=None, description="Source column → name.", max_length=500)
     sheet: str | None = Field(default=None, max_length=255)
 
 
@@ -182,7 +184,7 @@ class MappingShape(Shape):
 class PutMapping(Asked):
     """The mapping to store, in place of what was stored."""
 
-    columns: dict[str, Annotated[str, Field(min_length=1, max_length=1000)]] = Field(examples=[{"Sales": "revenue"}], max_length=500)
+    columns: Columns = Field(examples=[{"Sales": "revenue"}], max_length=500)
     sheet: str | None = Field(default=None, max_length=255)
 
 

@@ -8,7 +8,7 @@ from treadle.api.problems import CallerUnauthenticated
 from treadle.control import tokens
 from treadle.control.access import Principal, principal_from_claims
 from treadle.control.database import Database
-from treadle.errors import Unauthenticated
+from treadle.errors import TreadleError, Unauthenticated
 
 _LONGEST_HEADER: Final = 16 * 1024
 _HINT: Final = "Send `Authorization: Bearer …` with a token from `treadle token create`, or one of the organisation's sign-in service."
@@ -40,13 +40,21 @@ class SignIn:
             self._refused.take(address)  # only who fails is held up: others behind the same address are not
             if isinstance(error, CallerUnauthenticated):
                 raise
-            raise CallerUnauthenticated(error.message, hint=error.hint or _HINT, details={"given": True}) from error
+            raise CallerUnauthenticated(error.message, hint=error.hint or _HINT, given=True) from error
+
+    def still_proven(self, header: str | None) -> bool:
+        """Whether who was let in by this header would be let in again. While nobody can be asked, it stays as it was."""
+        try:
+            self._proven(bearer_of(header))
+        except TreadleError as error:
+            return not isinstance(error, Unauthenticated)
+        return True
 
     def _proven(self, secret: str) -> Principal:
         if tokens.looks_like_token(secret):
             return tokens.authenticate(self._own, secret)
         if self._settings.verifier is None:
-            raise CallerUnauthenticated("The bearer token is no API token of Treadle.", hint=_HINT, details={"given": True})
+            raise CallerUnauthenticated("The bearer token is no API token of Treadle.", hint=_HINT, given=True)
         claims = self._settings.verifier.verify(secret)
         return principal_from_claims(claims, self._settings.role_claim, self._settings.role_map)
 
@@ -62,5 +70,5 @@ def bearer_of(header: str | None) -> str:
     scheme, _, secret = header.partition(" ")
     secret = secret.strip()
     if scheme.lower() != "bearer" or not secret or len(header) > _LONGEST_HEADER or not secret.isascii() or " " in secret:
-        raise CallerUnauthenticated("The Authorization header does not hold a bearer token.", hint=_HINT, details={"given": True})
+        raise CallerUnauthenticated("The Authorization header does not hold a bearer token.", hint=_HINT, given=True)
     return secret

@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 
 from treadle.actions import uploads
 from treadle.api.guard import BYTES, App, GuardedRoute, Shared, Who, With, answers, needs
+from treadle.api.limits import declared_length
 from treadle.api.once import Asking, IdempotencyKey
 from treadle.api.problems import HttpProblem
 from treadle.api.shapes import CreateUpload, FileShape, Finalise, UploadShape
@@ -195,11 +196,11 @@ def _require_turn(shared: App) -> None:
 
 
 def _require_room(request: Request, room: int, receiver: Receiver) -> None:
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > room:
+    declared = declared_length(request.headers)
+    if declared > room:
         raise HttpProblem(
             413,
-            f"The body has {int(declared):,} bytes, and {room:,} are left of what the upload was said to have.",
+            f"The body has {declared:,} bytes, and {room:,} are left of what the upload was said to have.",
             hint="Check the size of the file.",
             headers=_headers(receiver.upload, receiver.offset),
             details={"offset": receiver.offset},

@@ -76,7 +76,8 @@ def _listen(host: str, port: int) -> socket.socket:
         return listen(host, port)
     except OSError as error:
         raise InvalidInput(
-            f"{host}:{port} cannot be listened on: {error.strerror}.", hint="Give another with --host and --port."
+            f"{host}:{port} cannot be listened on: {error.strerror}.",
+            hint="If `treadle up` runs here, it serves the API already, at the address it printed. Else give another with --host and --port.",
         ) from error
 
 

@@ -1,15 +1,20 @@
 """treadle audit …: who changed what, and whether anybody tampered with the record of it."""
 
-from typing import Annotated
+import re
+from collections.abc import Sequence
+from typing import Annotated, Final
 
 import typer
 
 from treadle.actions import audit
 from treadle.cli.options import Json, State, User, acting, session
-from treadle.cli.output import DEFECT, reported, say, show_json, show_table, stdout
+from treadle.cli.output import DEFECT, local_time, reported, say, show_json, stdout
+from treadle.cli.tables import show_list
 from treadle.control.audit import AuditEntry
 
 app = typer.Typer(no_args_is_help=True, help="The audit: every change, who asked for it, and what came of it.")
+
+_ID: Final = re.compile(r"(?<=:)[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
 @app.command("ls")
@@ -24,6 +29,7 @@ def ls(
     ] = False,
     limit: Annotated[int, typer.Option("--limit", min=1, max=500, help="So many at most.")] = 30,
     before: Annotated[int | None, typer.Option("--before", min=1, help="Continue before this number.")] = None,
+    long: Annotated[bool, typer.Option("--long", help="With details, and with ids in full.")] = False,
     user: User = None,
     state: State = None,
     json_output: Json = False,
@@ -37,8 +43,13 @@ def ls(
         if json_output:
             show_json({"entries": page.entries, "next": page.next})
             return
-        heads = ("number", "time", "who", "via", "action", "target", "outcome", "details")
-        show_table(heads, [_row(entry) for entry in page.entries], empty="There are no entries.")
+        if long:
+            _print_long(page.entries)
+        else:
+            heads = ("number", "time", "who", "via", "action", "target", "outcome")
+            show_list(
+                heads, [_row(entry) for entry in page.entries], spare=("via",), cut={"target": 12, "who": 8}, empty="There are no entries."
+            )
         if page.next:
             say(f"There are more: treadle audit ls --before {page.next}")
 
@@ -68,5 +79,16 @@ def verify(
 
 
 def _row(entry: AuditEntry) -> tuple[object, ...]:
-    details = " ".join(f"{name}={value}" for name, value in entry.details.items() if value is not None)
-    return entry.number, entry.at, entry.name, entry.via, entry.action, entry.target, entry.outcome, details
+    target = _ID.sub(lambda found: found[0][:8], entry.target)  # as `--target` takes it
+    return entry.number, entry.at, entry.name, entry.via, entry.action, target, entry.outcome
+
+
+def _print_long(entries: Sequence[AuditEntry]) -> None:
+    for entry in entries:
+        facts = (entry.number, local_time(entry.at), entry.name, entry.via, entry.action, entry.target, entry.outcome)
+        stdout().print("  ".join(map(str, facts)), markup=False, soft_wrap=True)
+        for name, value in entry.details.items():
+            if value is not None:
+                stdout().print(f"    {name}: {value}", markup=False, soft_wrap=True)
+    if not entries:
+        say("There are no entries.")

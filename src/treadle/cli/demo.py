@@ -12,8 +12,9 @@ from treadle import __version__
 from treadle.actions import runs as actions
 from treadle.cli import INTERRUPTED
 from treadle.cli.local import local_environment
-from treadle.cli.output import local_time, reported, say, show_json, show_table, stdout
+from treadle.cli.output import local_time, reported, say, show_json, stdout
 from treadle.cli.run_views import input_label, print_comparison, show_kpis
+from treadle.cli.tables import show_table
 from treadle.cli.waiting import wait_for_end
 from treadle.control import compare, events, lock, restores, runs
 from treadle.control.access import Role, local_principal

@@ -7,7 +7,8 @@ import typer
 
 from treadle.actions import deploy as actions
 from treadle.cli.options import Json, State, User, acting, looking, say_environment, session
-from treadle.cli.output import reported, say, show_json, show_table
+from treadle.cli.output import reported, say, show_json
+from treadle.cli.tables import show_table
 from treadle.flows.sales import deploy as sales_deploy
 
 

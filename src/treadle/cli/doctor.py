@@ -7,8 +7,10 @@ from functools import partial
 import typer
 
 from treadle.cli.options import Json, State, settings_of
-from treadle.cli.output import DEFECT, Markup, local_time, reported, say, show_json, show_table
+from treadle.cli.output import DEFECT, Markup, local_time, reported, say, show_json
+from treadle.cli.tables import show_table
 from treadle.control import lock
+from treadle.control.migrate import require_migrated
 from treadle.errors import NotFound, TreadleError
 from treadle.flows.sales.lakehouse import IMPORT
 from treadle.wiring import Wiring, wired
@@ -48,7 +50,7 @@ def _all_checks(state: State) -> Iterator[Check]:
     yield Check("settings", passed=True, detail=f"environment {settings.treadle_environment}")
     with wired(settings) as wiring:
         for name, check in (
-            ("workspace", _workspace), ("pipeline", _pipeline), ("lakehouse", _lakehouse), ("database", _database), ("tables", _tables), ("lock", _lock),
+            ("workspace", _workspace), ("pipeline", _pipeline), ("lakehouse", _lakehouse), ("database", _database), ("tables", _tables), ("own tables", _own_tables), ("lock", _lock),
         ):  # fmt: skip
             yield from _checked(name, partial(check, wiring))
 
@@ -93,6 +95,11 @@ def _tables(wiring: Wiring) -> str | list[Check]:
         return [Check(f"table {found.table}", passed=False, detail=found.problem, hint=found.hint) for found in problems]
     optional = "with" if wiring.database.schema.has_status_last_updated_at else "without"
     return f"all five, {optional} the optional column status_last_updated_at"
+
+
+def _own_tables(wiring: Wiring) -> str:
+    require_migrated(wiring.own)
+    return "all migrations of the schema treadle are applied"
 
 
 def _lock(wiring: Wiring) -> str | list[Check]:

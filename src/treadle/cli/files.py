@@ -1,16 +1,18 @@
 """treadle files …: what lies in Files/import/, bring a file there, look into one."""
 
+import itertools
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
 from treadle.actions import files
 from treadle.cli.options import Json, State, acting, local_file, looking, say_environment, session
-from treadle.cli.output import INVALID, narrow, reported, say, show_json, show_table, upload_progress
+from treadle.cli.output import INVALID, reported, say, show_json, stdout, upload_progress
 from treadle.cli.runs import parse_mapping
+from treadle.cli.tables import narrow, show_table
 from treadle.control.access import Right, require
 from treadle.errors import InvalidInput, NotFound
 from treadle.flows.sales import samples
@@ -18,11 +20,17 @@ from treadle.flows.sales.input_file import check_input_file
 from treadle.flows.sales.input_files import stored_mapping
 from treadle.flows.sales.inspect_file import inspect_file
 from treadle.flows.sales.lakehouse import IMPORT, import_path
+from treadle.flows.sales.verdict import Verdict, verdict
 from treadle.wiring import Wiring
 
+SAMPLE_ROWS = 5
 LONG_VALUE, SHORT_VALUE = 28, 12  # characters of a value, on a wide and on a narrow terminal
 
 SHOWN_AS_COLUMN = "columns_renamed"  # the table of columns says it
+
+_VERDICT_MARKS: Final = {
+    Verdict.READY: "[bold green]Ready[/]", Verdict.READY_WITH_WARNINGS: "[bold yellow]Ready with warnings[/]", Verdict.BLOCKED: "[bold red]Blocked[/]",
+}  # fmt: skip
 
 app = typer.Typer(no_args_is_help=True, help="Workbooks in Files/import/: list, upload, profile.")
 
@@ -86,7 +94,7 @@ def profile(
             as_stored = chosen is None and sheet is None
             found = (_known_profile(wiring, file) if as_stored else None) or _profile_in_lake(wiring, file, chosen, sheet)
     if json_output:
-        show_json(found)
+        show_json({"verdict": verdict(found["validations"]), **found})
     else:
         print_profile(found)
     if refused := [check["check"] for check in found["validations"] if check["severity"] == "error" and not check["passed"]]:
@@ -127,11 +135,10 @@ def _profile_in_lake(wiring: Wiring, file: str, mapping: Mapping[str, str] | Non
 
 
 def print_profile(found: dict[str, Any]) -> None:
-    """Print a profile as tables: the checks, then the columns."""
-    say(
-        f"{found['file_name']}: {found['row_count']:,} rows × {found['column_count']} columns"
-        + (f", sheet {found['sheet']}" if found.get("sheet") else "")
-    )
+    """Print a profile: the verdict, then the checks, the columns and some rows as tables."""
+    stdout().print(_VERDICT_MARKS[verdict(found["validations"])])
+    facts = f"{found['file_name']}: {found['row_count']:,} rows × {found['column_count']} columns"
+    stdout().print(facts + (f", sheet {found['sheet']}" if found.get("sheet") else ""), markup=False, soft_wrap=True)
     checks = [
         ("passed" if check["passed"] else check["severity"], check["check"], check["detail"])
         for check in found["validations"]
@@ -153,6 +160,20 @@ def print_profile(found: dict[str, Any]) -> None:
     ]
     names = ("column", "from", "type", "null %", "distinct", "min", "max")
     show_table(names, columns, whole=names[:5], tight=narrow(), gap=True, title="Columns", empty="No columns.")
+    _print_samples(found)
+
+
+def _print_samples(found: dict[str, Any]) -> None:
+    """The first rows, with as many columns as there is room for."""
+    rows: list[dict[str, Any]] = found["sample_rows"][:SAMPLE_ROWS]
+    names = [item["column"] for item in found["schema"] if item["column"] in (rows[0] if rows else {})]
+    if not names:
+        return
+    cells = {name: [_short(row[name], SHORT_VALUE) for row in rows] for name in names}
+    widths = itertools.accumulate(2 + max(map(len, (name, *values))) for name, values in cells.items())
+    shown = [name for name, width in zip(names, widths, strict=True) if width - 2 <= stdout().width] or names[:1]
+    title = "Samples" if len(shown) == len(names) else f"Samples, {len(shown)} of {len(names)} columns (all: --json)"
+    show_table(shown, list(zip(*(cells[name] for name in shown), strict=True)), whole=shown, gap=True, title=title, empty="")
 
 
 def _download(wiring: Wiring, name: str, folder: Path) -> Path:

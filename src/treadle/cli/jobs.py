@@ -1,15 +1,20 @@
 """treadle jobs …: list, show, follow, cancel and repeat background jobs."""
 
+import json
 import threading
-from typing import Annotated, Any
+from datetime import datetime
+from typing import Annotated, Any, cast
 
 import typer
 
 from treadle.actions import jobs
 from treadle.cli.options import Json, State, User, acting, looking, say_environment, session
-from treadle.cli.output import Markup, local_time, reported, say, show_json, show_json_line, show_table, status_cell, stdout
+from treadle.cli.output import Markup, local_time, reported, say, show_json, show_json_line, status_cell, stdout
+from treadle.cli.tables import show_list, show_table
+from treadle.control.access import Principal
 from treadle.control.jobs.job import Job, JobEvent, Step
 from treadle.control.jobs.states import JobState
+from treadle.errors import Conflict, InvalidInput
 from treadle.wiring import Wiring
 
 app = typer.Typer(no_args_is_help=True, help="Background jobs: what was asked for, what is done, and what came of it.")
@@ -39,7 +44,8 @@ def ls(
             show_json({"jobs": page.jobs, "next": page.next})
             return
         heads = ("job", "status", "created", "by", "kind", "key", "attempt", "error")
-        show_table(heads, [_row(job) for job in page.jobs], empty="There are no jobs.")
+        spare = ("attempt", "by", "key")
+        show_list(heads, [_row(job) for job in page.jobs], spare=spare, cut={"error": 16}, empty="There are no jobs.")
         if page.next:
             say(f"More: --after {page.next}")
 
@@ -54,20 +60,23 @@ def show(job: JobArgument, state: State = None, json_output: Json = False) -> No
         if json_output:
             show_json(_details(found, steps))
             return
-        show_table(("what", "value"), _facts(found), empty="")
+        show_table(("", ""), _facts(found), empty="")
+        _print_result(found)
         rows = [
             (
                 step.position,
                 step.name,
                 Markup(status_cell(step.state)),
                 step.attempt,
-                step.started_at,
-                step.finished_at,
+                local_time(step.started_at),
+                local_time(step.finished_at),
                 step.error_message or "",
             )
             for step in steps
         ]
-        show_table(("#", "step", "status", "attempt", "started", "finished", "error"), rows, gap=True, empty="No step was begun.")
+        stdout().print()
+        heads = ("#", "step", "status", "attempt", "started", "finished", "error")
+        show_list(heads, rows, spare=("attempt", "started"), cut={"error": 16}, empty="No step was begun.")
 
 
 @app.command("events")
@@ -95,7 +104,7 @@ def cancel(job: JobArgument, user: User = None, state: State = None, json_output
     """Cancel a job: one that waits at once, one that runs before its next step."""
     with session(state) as wiring:
         say_environment(wiring.settings)
-        found = jobs.cancel(wiring.services, acting(wiring, user), _find(wiring, job).job_id)
+        found = _cancel(wiring, acting(wiring, user), _find(wiring, job))
         if json_output:
             show_json(found)
         ended = "is cancelled" if found.state.ended else "was asked to stop; it ends before its next step"
@@ -108,14 +117,34 @@ def retry(job: JobArgument, user: User = None, state: State = None, json_output:
     """Ask again for a job that failed or was cancelled. Steps that are done are not repeated."""
     with session(state) as wiring:
         say_environment(wiring.settings)
-        found = jobs.retry(wiring.services, acting(wiring, user), _find(wiring, job).job_id)
+        before = _find(wiring, job)
+        found = jobs.retry(wiring.services, acting(wiring, user), before.job_id)
         if json_output:
             show_json(found)
+        if _refused_input(before):
+            say("Warning: it failed for a reason that trying again does not mend. The same input fails the same way.")
         say(f"Job {found.job_id} is {found.state} again. Follow it with: treadle jobs events {str(found.job_id)[:8]} --follow")
 
 
 def _find(wiring: Wiring, job: str) -> Job:
     return jobs.find_job(wiring.services, looking(wiring), job)
+
+
+def _cancel(wiring: Wiring, who: Principal, job: Job) -> Job:
+    try:
+        return jobs.cancel(wiring.services, who, job.job_id)
+    except Conflict as error:  # only this command's reader can paste another command
+        raise Conflict(error.message, hint=_ended_hint(job), details=error.details) from error
+
+
+def _refused_input(job: Job) -> bool:
+    return job.state is JobState.FAILED and (job.error_details or {}).get("kind") == InvalidInput.__name__
+
+
+def _ended_hint(job: Job) -> str:
+    if job.state is JobState.SUCCEEDED:
+        return f"It has ended, and succeeded: treadle jobs show {str(job.job_id)[:8]}"
+    return f"It has ended; run it again with: treadle jobs retry {str(job.job_id)[:8]}"
 
 
 def _row(job: Job) -> tuple[Any, ...]:
@@ -136,9 +165,19 @@ def _facts(job: Job) -> list[tuple[str, Any]]:
         "created": job.created_at, "due": job.due_at if job.state is JobState.QUEUED else None, "started": job.started_at,
         "finished": job.finished_at, "deadline": None if job.state.ended else job.deadline_at, "attempt": _attempts(job),
         "worker": job.lease_owner, "cancelled by": job.cancel_requested_by, "error": job.error_message, "what to do": job.error_hint,
-        "result": None if job.result is None else str(job.result),
     }  # fmt: skip
-    return [(name, value) for name, value in facts.items() if value is not None]
+    return [(name, local_time(value) if isinstance(value, datetime) else value) for name, value in facts.items() if value is not None]
+
+
+def _print_result(job: Job) -> None:
+    """What came of it, a line each."""
+    if job.result is None:
+        return
+    lines = cast("dict[str, Any]", job.result) if isinstance(job.result, dict) else {"value": job.result}
+    stdout().print("\nResult")
+    for name, value in lines.items():
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        stdout().print(f"  {name}: {text}", markup=False, soft_wrap=True)
 
 
 def _details(job: Job, steps: list[Step]) -> dict[str, Any]:

@@ -28,6 +28,7 @@ log = structlog.get_logger()
 
 StateFolder = Annotated[Path, typer.Option("--state", envvar="TREADLE_STATE", help="Where everything of this environment is kept.")]
 WORKSPACE = "Treadle"
+API_HOST, API_PORT = "127.0.0.1", 8080  # if nobody else listens there
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,8 @@ def up(
         say(f"Treadle is up: {environment.settings.treadle_environment}, nothing here reaches a cloud.")
         for name, value in facts.items():
             say(f"  {name:10} {value}")
+        if environment.settings.api_port != API_PORT:
+            say(f"Somebody else listens on port {API_PORT}, so the API has another.")
         say(f"Try:  treadle run start samples/superstore.xlsx --map Sales=revenue --wait --state {environment.state}\nStop: Ctrl-C")
         stop.wait()
         say("Stopping.")
@@ -123,6 +126,8 @@ def _connection_values(cloud: Any, postgres: Any) -> dict[str, str]:
         "ENTRA_AUTHORITY_URL": cloud.endpoints.entra_url,
         "FABRIC_API_URL": cloud.endpoints.fabric_url,
         "ONELAKE_URL": cloud.endpoints.dfs_url,
+        "API_HOST": API_HOST,
+        "API_PORT": str(free_port(API_HOST, API_PORT)),
         "ONELAKE_BLOB_URL": cloud.endpoints.blob_url,
         "OIDC_ISSUER": cloud.endpoints.oidc_url,
         "OIDC_AUDIENCE": "api://treadle",
@@ -203,10 +208,10 @@ def _logs_in(file: Path) -> Generator[None]:
 def _start_processes(environment: LocalEnvironment, running: contextlib.ExitStack, stop: threading.Event) -> str:
     """Start the worker and the API as processes of their own; return the API's URL once it answers."""
     running.enter_context(supervised("worker", [], environment.state, stop))
-    host, port = environment.settings.api_host, free_port(environment.settings.api_host, environment.settings.api_port)
-    running.enter_context(supervised("api", ["--host", host, "--port", str(port)], environment.state, stop))
+    running.enter_context(supervised("api", [], environment.state, stop))
+    host, port = environment.settings.api_host, environment.settings.api_port
     wait_until_listening(host, port, stop)
-    return f"http://{host}:{port}/api"
+    return f"http://{host}:{port}"
 
 
 def _endpoints(settings: Settings) -> dict[str, str]:

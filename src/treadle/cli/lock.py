@@ -1,12 +1,13 @@
 """treadle lock …: who holds the lock, and freeing a dead one."""
 
+import contextlib
 from typing import Annotated
 
 import typer
 
 from treadle.actions import lock
 from treadle.cli.options import Json, State, User, acting, looking, say_environment, session
-from treadle.cli.output import local_time, reported, say, show_json, stderr
+from treadle.cli.output import local_time, reported, say, show_json, waiting_for
 from treadle.cli.run_views import input_label
 from treadle.control import runs
 
@@ -45,7 +46,7 @@ def release(
     """Free a lock that nobody will free any more. The run's Fabric job is cancelled first and seen to its end."""
     with session(state) as wiring:
         say_environment(wiring.settings)
-        with stderr.status("Asking Fabric how the job of the lock's run is, and to end it"):
+        with contextlib.nullcontext() if even_if_running else waiting_for("Asking Fabric whether its job still runs"):
             held = lock.release(wiring.services, acting(wiring, user), reason, even_if_running=even_if_running)
         if json_output:
             show_json(held)

@@ -20,7 +20,10 @@ def migrate(
     """Make or update the tables in the schema `treadle`. Safe to repeat; the five tables are never touched."""
     with session(state) as wiring:
         if print_sql:
-            typer.echo(migrations.plan_sql(wiring.own), nl=False)
+            sql = migrations.plan_sql(wiring.own)
+            typer.echo(sql, nl=False)
+            if not sql:
+                say("Nothing to print: all migrations are applied.")
             return
         say_environment(wiring.settings)
         applied = migrations.migrate(wiring.own)

@@ -4,7 +4,7 @@ import functools
 import json
 import os
 import sys
-from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from datetime import UTC, date, datetime
@@ -19,7 +19,6 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
-from rich.table import Table
 
 from treadle import errors
 from treadle.cli import INTERRUPTED
@@ -72,10 +71,7 @@ STATUS_STYLES: Final[Mapping[str, tuple[str, str]]] = {
     "STOPPED": ("○", "yellow"),
 }
 
-NUMERIC_COLUMNS: Final = ("size", "revenue", "orders", "change", "%", "figure", "distinct")
-
-NARROW: Final = 100  # columns; below, tables leave out what they can
-WHOLE_CHARS: Final = 24  # a longer cell is broken in any case, lest it push others out
+PIPED_COLUMNS: Final = 10_000
 
 stderr = Console(stderr=True, highlight=False)
 
@@ -83,12 +79,18 @@ stderr = Console(stderr=True, highlight=False)
 def stdout() -> Console:
     """The console for data. Piped into another program it is as wide as the data, not 80 columns."""
     console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=200)
+    return console if console.is_terminal else Console(highlight=False, width=PIPED_COLUMNS)
 
 
-def narrow() -> bool:
-    """Whether the terminal has too few columns for everything."""
-    return stdout().width < NARROW
+@contextmanager
+def waiting_for(what: str) -> Generator[None]:
+    """Say what takes a while: while it does on a terminal, once elsewhere."""
+    if not stderr.is_terminal:
+        say(f"{what} …")
+        yield
+        return
+    with stderr.status(f"{what} …"):
+        yield
 
 
 def say(message: str) -> None:
@@ -98,15 +100,20 @@ def say(message: str) -> None:
 
 def show_json(data: Any) -> None:
     """Print one JSON document."""
-    _write(json.dumps(as_json(data), ensure_ascii=False, indent=2, allow_nan=False))
+    write_out(json.dumps(as_json(data), ensure_ascii=False, indent=2, allow_nan=False))
 
 
 def show_json_line(data: Any) -> None:
     """Print one JSON object on a line of its own, for a stream of them."""
-    _write(json.dumps(as_json(data), ensure_ascii=False, allow_nan=False))
+    write_out(json.dumps(as_json(data), ensure_ascii=False, allow_nan=False))
 
 
-def _write(text: str) -> None:
+def write_out(text: str) -> None:
+    """Write data and a line's end.
+
+    Raises:
+        Unavailable: standard output takes nothing.
+    """
     try:
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
@@ -146,37 +153,6 @@ def as_json(value: Any) -> Any:  # noqa: PLR0911 - one line a kind of value
     return value
 
 
-def show_table(
-    columns: Sequence[str],
-    rows: Iterable[Sequence[Any]],
-    *,
-    title: str | None = None,
-    gap: bool = False,
-    whole: Collection[str] = (),
-    tight: bool = False,
-    empty: str,
-) -> None:
-    """Print a table, or what an empty one means.
-
-    gap: set off from what stands above it. whole: columns that are not broken while others can be. tight: little space between columns.
-    """
-    cells = [[_cell(item) for item in row] for row in rows]
-    if not cells:
-        say(empty)
-        return
-    table = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False, collapse_padding=tight)
-    table.show_header = any(columns)
-    for place, column in enumerate(columns):
-        short = all(len(row[place]) <= WHOLE_CHARS or isinstance(row[place], Markup) for row in cells)
-        justify = "right" if column.endswith(NUMERIC_COLUMNS) else "left"
-        table.add_column(column, justify=justify, overflow="fold", no_wrap=column in whole and short)
-    for row in cells:
-        table.add_row(*row)
-    if gap:
-        stdout().print()
-    stdout().print(table)
-
-
 def status_cell(status: str) -> str:
     """A status with its sign and colour, as rich markup."""
     sign, colour = STATUS_STYLES.get(status, ("?", "yellow"))
@@ -186,6 +162,11 @@ def status_cell(status: str) -> str:
 def local_time(moment: datetime | None) -> str:
     """A moment in the time zone of this terminal; a dash when there is none."""
     return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S") if moment else "–"
+
+
+def local_minute(moment: datetime | None) -> str:
+    """As `local_time`, for lists: seconds are for the thing itself."""
+    return local_time(moment)[:16]
 
 
 def reported(command: Callable[P, R]) -> Callable[P, R]:
@@ -227,16 +208,6 @@ def _report(error: errors.TreadleError, *, as_data: bool) -> NoReturn:
         if error.hint:
             stderr.print(f"[bold]Next:[/]  {escape(redact(error.hint))}", soft_wrap=True)
     raise typer.Exit(exit_code(error))
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "–"
-    if isinstance(value, datetime):
-        return local_time(value)
-    if isinstance(value, float | Decimal):
-        return f"{value:,.2f}"
-    return value if isinstance(value, Markup) else escape(str(value))
 
 
 class Markup(str):

@@ -6,7 +6,8 @@ import typer
 
 from treadle.actions import runs
 from treadle.cli.options import Json, RunArgument, State, User, acting, looking, say_environment, session
-from treadle.cli.output import Markup, reported, show_json, show_table, status_cell
+from treadle.cli.output import Markup, reported, show_json, status_cell
+from treadle.cli.tables import show_table
 from treadle.cli.waiting import MAX_TIMEOUT, finish_command
 
 

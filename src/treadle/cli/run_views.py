@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from treadle.cli.figures import BREAKDOWNS, change_written, label_of, relative_written, shown_figures, written
-from treadle.cli.output import Markup, local_time, narrow, say, show_json_line, show_table, status_cell, stdout
+from treadle.cli.output import Markup, local_time, say, show_json_line, status_cell, stdout
+from treadle.cli.tables import show_list, show_table
 from treadle.control import artifacts, compare, events
 from treadle.control.compare import BreakdownChange, KpiChange
 from treadle.control.events import Event, EventType
@@ -24,19 +25,15 @@ def input_label(input_file: str) -> str:
 
 
 def print_runs(found: Sequence[Run]) -> None:
-    """Print a list of runs, a line each. A narrow terminal shows fewer columns instead of broken ones."""
-    columns = RUN_COLUMNS[:-1] if narrow() else RUN_COLUMNS
-    show_table(
-        columns, [_run_row(run)[: len(columns)] for run in found],
-        whole=("run", "status", "created", "revenue", "orders"), tight=narrow(), empty="No run matches.",
-    )  # fmt: skip
+    """Print a list of runs, a line each. A narrow terminal shows fewer columns instead of broken ones, and says which are missing."""
+    show_list(RUN_COLUMNS, [_run_row(run) for run in found], spare=("orders", "by", "revenue"), cut={"file": 22}, empty="No run matches.")
 
 
 def _run_row(run: Run) -> tuple[Any, ...]:
     kpis: Mapping[str, Any] = run.kpis or {}
     revenue, orders = kpis.get("total_revenue"), kpis.get("orders")
     return (
-        str(run.run_id)[:8], Markup(status_cell(run.status)), local_time(run.created_at)[:16], run.triggered_by, input_label(run.input_file),
+        str(run.run_id)[:8], Markup(status_cell(run.status)), run.created_at, run.triggered_by, input_label(run.input_file),
         "" if revenue is None else written("total_revenue", revenue), "" if orders is None else written("orders", orders),
     )  # fmt: skip
 
@@ -54,7 +51,7 @@ def show_run(wiring: Wiring, run: Run) -> None:
     """Print one run whole."""
     lines = [
         ("Run", str(run.run_id)), ("Status", Markup(status_cell(run.status))), ("File", input_label(run.input_file)),
-        ("Started by", run.triggered_by), ("Created", run.created_at), ("Finished", run.finished_at), ("Fabric job", run.fabric_job_id),
+        ("Started by", run.triggered_by), ("Created", local_time(run.created_at)), ("Finished", local_time(run.finished_at)), ("Fabric job", run.fabric_job_id),
     ]  # fmt: skip
     if run.error_message:
         lines.append(("Error", run.error_message))

@@ -8,7 +8,8 @@ import typer
 
 from treadle.actions import tokens
 from treadle.cli.options import Json, State, User, acting, say_environment, session
-from treadle.cli.output import reported, say, show_json, show_table, stdout
+from treadle.cli.output import reported, say, show_json, stdout
+from treadle.cli.tables import show_list
 from treadle.control.access import Role, read_right
 from treadle.control.tokens import Token
 from treadle.errors import InvalidInput
@@ -74,7 +75,8 @@ def ls(
             for token in found
         ]
         heads = ("token", "name", "role", "scopes", "made by", "expires", "last used", "state")
-        show_table(heads, rows, empty="There are no tokens. Make one with: treadle token create NAME")
+        spare = ("made by", "scopes", "last used")
+        show_list(heads, rows, spare=spare, cut={"name": 16}, empty="There are no tokens. Make one with: treadle token create NAME")
 
 
 @app.command("revoke")

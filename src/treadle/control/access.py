@@ -185,7 +185,9 @@ def principal_from_claims(claims: Mapping[str, Any], role_claim: str = "roles", 
         InvalidInput: the map leads to a role that does not exist.
     """
     issuer, subject = claims.get("iss"), claims.get("sub")
-    if not (isinstance(issuer, str) and isinstance(subject, str) and 0 < len(subject) <= _MAX_SUBJECT and subject.isprintable()):
+    if not (
+        isinstance(issuer, str) and isinstance(subject, str) and subject.strip() and len(subject) <= _MAX_SUBJECT and subject.isprintable()
+    ):
         raise Unauthenticated("The token does not say whom it is about.", hint="Sign in again.")
     return Principal(f"oidc:{issuer}|{subject}", _name_in(claims), _highest_role(claims, role_claim, role_map, subject), "oidc")
 

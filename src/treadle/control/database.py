@@ -3,6 +3,7 @@
 Connections speak UTC: a `timestamp without time zone` arrives as an aware UTC datetime, and an aware datetime is written as UTC.
 """
 
+import re
 import threading
 import time
 from collections.abc import Generator, Mapping
@@ -36,6 +37,7 @@ _CONNECT_SECONDS: Final = 5
 _RECONNECT_SECONDS: Final = 2.0  # a pool that found the server away asks again this often while somebody waits
 _CONNECTION_LOST: Final = {"connection": "lost"}
 _MAX_ERROR_CHARS: Final = 400
+_OWN_NAME: Final = re.compile(r'"?\btreadle(\.|")')  # in the server's words: relation "treadle.jobs", schema "treadle"
 _DOCTOR: Final = "See what is missing with: treadle doctor"
 
 
@@ -244,7 +246,7 @@ def _translated(error: psycopg.Error, connection: Connection | None) -> TreadleE
 def _refused(error: psycopg.Error, text: str) -> TreadleError:
     match error:
         case pg.UndefinedTable() | pg.UndefinedColumn() | pg.InvalidSchemaName():
-            return InvalidInput(f"The database lacks what Treadle needs: {text}.", hint=_DOCTOR)
+            return _lacking(text)
         case pg.InsufficientPrivilege():
             return PermissionDenied(f"The database user lacks a right: {text}.", hint=_DOCTOR)
         case pg.LockNotAvailable() | pg.QueryCanceled() | pg.DeadlockDetected() | pg.SerializationFailure():
@@ -255,6 +257,12 @@ def _refused(error: psycopg.Error, text: str) -> TreadleError:
             return Unavailable(f"The database cannot do this now: {text}.", hint="Try again later.", details={"sqlstate": error.sqlstate})
         case _:
             return UnexpectedAnswer(f"The database refused a statement: {text}.", hint=_DOCTOR, details={"sqlstate": error.sqlstate})
+
+
+def _lacking(text: str) -> InvalidInput:
+    if _OWN_NAME.search(text):
+        return InvalidInput("Treadle's own tables are not in the database, or not all of them.", hint="treadle migrate")
+    return InvalidInput(f"The database lacks what Treadle needs: {text}.", hint=_DOCTOR)
 
 
 def _lost(error: TreadleError) -> bool:

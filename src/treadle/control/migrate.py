@@ -116,10 +116,16 @@ def _read(path: Path) -> Migration:
 
 def _make_register(connection: Connection) -> None:
     """Only where it is missing: even IF NOT EXISTS asks for the right to create."""
-    connection.execute(_SQL["wait_for_the_others"], _LOCK)
+    _wait_for_the_others(connection)
     for what in ("schema", "register"):
         if not _there(connection, what):
             connection.execute(_SQL[f"make_{what}"])
+
+
+def _wait_for_the_others(connection: Connection) -> None:
+    connection.execute(_SQL["wait_without_end"])
+    connection.execute(_SQL["wait_for_the_others"], _LOCK)
+    connection.execute(_SQL["wait_for_tables_as_ever"])
 
 
 def _there(connection: Connection, what: str) -> bool:
@@ -129,8 +135,7 @@ def _there(connection: Connection, what: str) -> bool:
 
 def _apply(own: Database, known: Sequence[Migration], migration: Migration) -> bool:
     with own.transaction() as connection:
-        connection.execute(_SQL["wait_for_the_others"], _LOCK)
-        connection.execute(_SQL["take_as_long_as_it_takes"])
+        _wait_for_the_others(connection)
         if migration.number in _checked(known, _applied(connection)):
             return False
         connection.execute(cast("LiteralString", migration.sql))  # from the package alone

@@ -1,10 +1,14 @@
+-- wait_without_end
+-- For the others, who may be changing a large table: neither a statement's time nor a lock's counts until the end of this transaction.
+SELECT set_config('statement_timeout', '0', true), set_config('lock_timeout', '0', true);
+
 -- wait_for_the_others
 -- Several processes may start at once; one migrates, the others wait and then find nothing to do.
 SELECT pg_advisory_xact_lock(%(key)s::bigint);
 
--- take_as_long_as_it_takes
--- A change of a large table may take longer than any statement of ordinary work may.
-SELECT set_config('statement_timeout', '0', true);
+-- wait_for_tables_as_ever
+-- A change that waits for a table holds up everybody behind it, so it waits no longer than ordinary work; what it then does may take its time.
+SELECT set_config('lock_timeout', '10s', true);
 
 -- what_is_there
 -- Asked before anything is made, since making needs a right even where there is nothing to make.

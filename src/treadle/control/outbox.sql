@@ -40,11 +40,11 @@ SELECT event.id, event.event_time, event.message, run.run_id, run.input_file, ru
  ORDER BY event.event_time, event.id;
 
 -- failed_jobs
--- Ages, not moments: the other database may have another clock.
+-- Ages, not moments: the other database may have another clock. Ours is asked once, or no index would serve.
 SELECT job_id, kind, key, requested_by, error_message, error_hint, finished_at
   FROM treadle.jobs
  WHERE state = 'FAILED'
-   AND finished_at >= clock_timestamp() - %(age)s::interval
+   AND finished_at >= (SELECT clock_timestamp()) - %(age)s::interval
    AND kind <> ALL (%(without)s::text[])
  ORDER BY finished_at, job_id;
 
@@ -67,4 +67,4 @@ UPDATE treadle.outbox SET sent_at = clock_timestamp() WHERE message_id = %(messa
 
 -- delete_old
 -- A row keeps its thing from being told again, so it must outlive the time that sweeps look back.
-DELETE FROM treadle.outbox WHERE created_at < clock_timestamp() - %(older_than)s::interval;
+DELETE FROM treadle.outbox WHERE created_at < (SELECT clock_timestamp()) - %(older_than)s::interval;

@@ -65,7 +65,12 @@ def checked_time(what: str, moment: datetime) -> datetime:
         raise InvalidInput(
             f"{what} has no time zone: {moment.isoformat()}.", hint="Give it with an offset, for example 2026-11-21T10:00:00Z."
         )
-    return moment.astimezone(UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:  # 0001-01-01T00:00+01:00 lies before the first moment that there is
+        raise InvalidInput(
+            f"{what} is too far away: {moment.isoformat()}.", hint="Give a date in UTC between the years 1 and 9999."
+        ) from None
 
 
 def json_text(value: Any) -> str:

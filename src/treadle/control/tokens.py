@@ -151,9 +151,10 @@ def authenticate(own: Database, presented: str) -> Principal:
     known, digest = _remembered(own), _hash(presented)
     if principal := known.recall(digest):
         return principal
+    asked = known.moment()
     row = _known_token(own, found[1], digest)
     principal = _principal(found[1], row)
-    known.remember(digest, principal, min(REMEMBERED_SECONDS, row["seconds_left"]))
+    known.remember(digest, principal, min(REMEMBERED_SECONDS, row["seconds_left"]), asked)
     if row["use_unrecorded"]:
         _record_use(own, found[1])
     return principal
@@ -170,19 +171,29 @@ class _Remembered:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._until: dict[bytes, tuple[float, Principal]] = {}
+        self._revocations = 0
+
+    def moment(self) -> tuple[float, int]:
+        """To be taken before the database is asked: what it answers is as old as that."""
+        return time.monotonic(), self._revocations
 
     def recall(self, digest: bytes) -> Principal | None:
         until, principal = self._until.get(digest, (0.0, None))
         return principal if time.monotonic() < until else None
 
-    def remember(self, digest: bytes, principal: Principal, seconds: float) -> None:
+    def remember(self, digest: bytes, principal: Principal, seconds: float, asked: tuple[float, int]) -> None:
+        """Not when a token was revoked since: it may be this one, and the row that was read older than its revocation."""
+        began, revocations = asked
         with self._lock:
+            if revocations != self._revocations:
+                return
             if len(self._until) >= _REMEMBERED_TOKENS:
                 self._until.clear()
-            self._until[digest] = (time.monotonic() + seconds, principal)
+            self._until[digest] = (began + seconds, principal)
 
     def forget(self, token_id: str) -> None:
         with self._lock:
+            self._revocations += 1
             self._until = {digest: kept for digest, kept in self._until.items() if kept[1].token_id != token_id}
 
 

@@ -24,7 +24,6 @@ log = structlog.get_logger()
 LEASE_SECONDS = 90  # a worker that is silent for longer has lost its runs; several times the longest look
 SWEEP_SECONDS = 30
 STANDBY_SECONDS = 2  # between two tries for a run that another worker drives: each takes a session of its own
-TIDY_SECONDS = 3600
 LONGEST_WAIT_SECONDS = 300  # a server that asks for more is asked again all the same
 BACKOFF_SECONDS = (2, 5, 10, 30, 60)  # after the first, second … failed look in a row
 
@@ -50,11 +49,9 @@ class Worker:
     database: Database
     drive: Callable[[Run], Look]
     idle_seconds: float = 1.0  # between two passes of `run`
-    tidy: Callable[[], None] = lambda: None  # what a standing worker clears away now and then; may run twice, and beside others
     _leases: dict[UUID, _Lease] = field(default_factory=dict[UUID, _Lease])
     _held_elsewhere: dict[UUID, float] = field(default_factory=dict[UUID, float])  # when to try again, on the monotonic clock
     _sweep_due: float = 0.0
-    _tidy_due: float = 0.0
 
     def step(self, *, ignore_schedule: bool = True) -> int:
         """Look once at each active run that nobody else is driving, and return how many were looked at.
@@ -77,7 +74,6 @@ class Worker:
         while not stop.is_set():
             try:
                 self.step(ignore_schedule=False)
-                self._tidy_if_due()
                 outage = 0
             except TreadleError as error:  # away, or too busy: nothing is lost, since every step may run twice
                 outage += 1
@@ -157,16 +153,6 @@ class Worker:
         self._sweep_due = time.monotonic() + SWEEP_SECONDS
         if freed := lock.sweep_lock(self.database):
             log.warning("lock.swept", run_id=str(freed))
-
-    def _tidy_if_due(self) -> None:
-        """Failing to tidy is worth a line, never a run."""
-        if time.monotonic() < self._tidy_due:
-            return
-        self._tidy_due = time.monotonic() + TIDY_SECONDS
-        try:
-            self.tidy()
-        except TreadleError as error:
-            log.warning("worker.tidy_failed", error=str(error))
 
 
 def _backoff(failures: int) -> float:

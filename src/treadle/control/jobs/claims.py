@@ -4,7 +4,7 @@ A claim is a lease by the database's clock, with a fence that grows each time. H
 it is under its lock, and written in the same transaction.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
@@ -21,6 +21,7 @@ from treadle.control.stored import message_text
 from treadle.errors import InvalidInput
 
 SQL: Final = load_queries(Path(__file__).with_suffix(".sql"))
+Claim = tuple[UUID, int]  # which job, and the fence of whose turn it is
 
 
 class _KeyTaken(Exception):
@@ -37,20 +38,21 @@ def claim_job(own: Database, kinds: Collection[Kind], owner: str) -> tuple[Job, 
         "owner": owner,
         "message": f"{owner} begins.",
     }
-    try:
-        with own.transaction() as connection:
-            row = _claimed(connection, values)
-    except _KeyTaken:
-        return None
-    return (job_from_row(row), row["seconds_left"]) if row else None
+    while True:
+        try:
+            with own.transaction() as connection:
+                row = _claimed(connection, values)
+        except _KeyTaken:  # visibly now: the next look finds another job, or none
+            continue
+        return (job_from_row(row), row["seconds_left"]) if row else None
 
 
-def renew_leases(own: Database, held: Iterable[Job]) -> Mapping[UUID, str | None]:
-    """Prolong the leases of these jobs; return those that are still ours, with who asked for their end, if anybody did."""
-    fences = {job.job_id: job.fence for job in held}
+def renew_leases(own: Database, held: Collection[Claim]) -> Mapping[Claim, str | None]:
+    """Prolong the leases of these claims; return those that are still ours, with who asked for the job's end, if anybody did."""
+    values = {"job_ids": [job_id for job_id, _ in held], "fences": [fence for _, fence in held]}
     with own.transaction() as connection:
-        rows = connection.execute(SQL["renew_leases"], {"job_ids": list(fences), "fences": list(fences.values())}).fetchall()
-    return {row["job_id"]: row["cancel_requested_by"] for row in rows}
+        rows = connection.execute(SQL["renew_leases"], values).fetchall()
+    return {(row["job_id"], row["fence"]): row["cancel_requested_by"] for row in rows}
 
 
 def settle_job(own: Database, job: Job, decide: Callable[[Progress], Settlement]) -> Job | None:

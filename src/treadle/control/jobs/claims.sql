@@ -35,7 +35,7 @@ UPDATE treadle.jobs AS job
    SET lease_until = LEAST(clock_timestamp(), job.deadline_at) + make_interval(secs => job.lease_seconds)
   FROM unnest(%(job_ids)s::uuid[], %(fences)s::bigint[]) AS ours (job_id, fence)
  WHERE job.job_id = ours.job_id AND job.fence = ours.fence AND job.state = 'RUNNING'
-RETURNING job.job_id, job.cancel_requested_by;
+RETURNING job.job_id, job.fence, job.cancel_requested_by;
 
 -- lock_ours
 -- The row as it is now, so that a cancellation that just arrived is not overlooked. No row: the job is another's.
@@ -78,7 +78,8 @@ WITH job AS (
 SELECT * FROM job;
 
 -- work_left
--- Jobs that are due later do not count, those between two attempts do.
-SELECT EXISTS (SELECT 1 FROM treadle.jobs
-                WHERE finished_at IS NULL AND kind = ANY (%(kinds)s::text[])
-                  AND (state = 'RUNNING' OR started_at IS NOT NULL OR due_at <= clock_timestamp())) AS work_left;
+-- Jobs that are due later do not count, those between two attempts do. Two questions, since each has its index.
+SELECT EXISTS (SELECT FROM treadle.jobs WHERE state = 'RUNNING' AND kind = ANY (%(kinds)s::text[]))
+    OR EXISTS (SELECT FROM treadle.jobs
+                WHERE state = 'QUEUED' AND kind = ANY (%(kinds)s::text[])
+                  AND (due_at <= (SELECT clock_timestamp()) OR started_at IS NOT NULL)) AS work_left;

@@ -22,6 +22,7 @@ from treadle.errors import Conflict, InvalidInput, NotFound
 SQL: Final = load_queries(Path(__file__).with_suffix(".sql"))
 MAX_PAGE: Final = 500
 MAX_JSON_CHARS: Final = 1_000_000
+LONGEST_DEADLINE_SECONDS: Final = 366 * 24 * 3600.0
 EVENTS_AT_ONCE: Final = 500  # of each job that is watched
 
 
@@ -195,8 +196,10 @@ def stored_json(what: str, value: Any) -> str:
 def _new_row(new: NewJob, position: int) -> dict[str, Any]:
     if new.max_attempts is not None and new.max_attempts < 1:
         raise InvalidInput("A job needs at least one attempt.", details={"max_attempts": new.max_attempts})
-    if new.deadline_seconds is not None and not new.deadline_seconds > 0:
-        raise InvalidInput("The deadline of a job must be in the future.", details={"deadline_seconds": new.deadline_seconds})
+    if new.deadline_seconds is not None and not 0 < new.deadline_seconds <= LONGEST_DEADLINE_SECONDS:
+        raise InvalidInput(
+            "The deadline of a job must be in the future, within a year.", details={"deadline_seconds": str(new.deadline_seconds)}
+        )
     names = {"kind": new.kind, "requested_by": new.requested_by, "key": new.key, "once": new.once, "correlation_id": new.correlation_id}
     return {
         **{name: None if text is None else checked_name(f"the {name.replace('_', ' ')} of a job", text) for name, text in names.items()},

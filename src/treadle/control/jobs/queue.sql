@@ -14,7 +14,9 @@ WITH fresh AS (
 ), told AS (
     INSERT INTO treadle.job_events (job_id, seq, at, level, message, data)
     SELECT fresh.job_id, 1, fresh.created_at, 'INFO', said.message, '{"state": "QUEUED"}'
-      FROM fresh JOIN unnest(%(job_ids)s::uuid[], %(messages)s::text[]) AS said (job_id, message) USING (job_id)
+      FROM fresh
+      JOIN (SELECT DISTINCT ON (job_id) job_id, message FROM unnest(%(job_ids)s::uuid[], %(messages)s::text[]) AS each (job_id, message)) AS said
+     USING (job_id)
 )
 SELECT * FROM fresh;
 
@@ -96,10 +98,10 @@ WITH job AS (
 SELECT * FROM job;
 
 -- delete_ended
--- A thousand at a time, so that no transaction is long; steps and events go with their job.
+-- A thousand at a time, so that no transaction is long; steps and events go with their job. The clock is asked once, or no index would serve.
 DELETE FROM treadle.jobs
  WHERE job_id IN (SELECT job_id FROM treadle.jobs
-                   WHERE finished_at < clock_timestamp() - %(older_than)s::interval ORDER BY finished_at LIMIT 1000 FOR UPDATE SKIP LOCKED)
+                   WHERE finished_at < (SELECT clock_timestamp()) - %(older_than)s::interval ORDER BY finished_at LIMIT 1000 FOR UPDATE SKIP LOCKED)
 RETURNING job_id;
 
 -- delete_slots

@@ -13,6 +13,7 @@ from treadle.control.database import Database
 from treadle.control.jobs.job import Job, NewJob
 from treadle.control.jobs.queue import enqueue
 from treadle.control.statements import load_queries
+from treadle.errors import Unavailable
 
 log = structlog.get_logger()
 _SQL: Final = load_queries(Path(__file__).with_suffix(".sql"))
@@ -42,12 +43,19 @@ def enqueue_due(own: Database, recurrings: Sequence[Recurring]) -> list[Job]:
 
 
 def _asked(own: Database, recurring: Recurring, slot: datetime) -> Job | None:
-    """None: another worker was first, or the job cannot be described – which must not keep the other recurrences from theirs."""
+    """None: another worker was first, or the job cannot be described or asked for – which must not keep the other recurrences from theirs."""
     try:
         new = replace(asked := recurring.job(slot), job_id=asked.job_id or uuid4())
+        return _taken(own, recurring, slot, new)
+    except Unavailable:
+        raise
     except Exception:
         log.exception("job.recurring_crashed", name=recurring.name)
         return None
+
+
+def _taken(own: Database, recurring: Recurring, slot: datetime, new: NewJob) -> Job | None:
+    """The slot and its job in one transaction. None: another worker was first."""
     with own.transaction() as connection:
         if not connection.execute(_SQL["take_slot"], {"name": recurring.name, "slot": slot, "job_id": new.job_id}).fetchone():
             return None

@@ -133,6 +133,8 @@ def after_failure(progress: Progress, error: Exception, *, jitter: float = 1.0) 
 
 def after_death(progress: Progress) -> Settlement:
     """What a lease that lapsed leads to: the worker died, hangs, or lost the database."""
+    if progress.seconds_left <= 0 and not progress.cancelled_by:  # it may as well hang: nobody could have waited any longer
+        return after_deadline(progress.attempt)
     message = f"The worker of attempt {progress.attempt} of {progress.max_attempts} fell silent"
     hint = "See in the workers' logs why they ended, then: treadle jobs retry"
     return _again(progress, f"{message}.", Failure(f"{message}; the job was given up.", hint), backoff_seconds(progress.attempt))

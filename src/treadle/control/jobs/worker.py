@@ -12,13 +12,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import structlog
 
 from treadle.control.database import Database
 from treadle.control.jobs import states
-from treadle.control.jobs.claims import claim_job, renew_leases, rescue_one, settle_job, work_is_left
+from treadle.control.jobs.claims import Claim, claim_job, renew_leases, rescue_one, settle_job, work_is_left
 from treadle.control.jobs.job import Job, JsonValue
 from treadle.control.jobs.kinds import Kind
 from treadle.control.jobs.queue import stored_json
@@ -64,10 +64,9 @@ class JobWorker:
         self._recurrings = recurrings
         self._idle_seconds = idle_seconds
         self._beat_seconds = min([BEAT_SECONDS, *(kind.lease_seconds / 3 for kind in self._kinds.values())])
-        self._held: dict[UUID, tuple[Job, Hold]] = {}
-        self._guard = threading.Lock()  # of the two below
-        self._keeper: threading.Thread | None = None
-        self._closed = threading.Event()
+        self._held: dict[Claim, Hold] = {}  # one job twice, when a slot has not noticed yet that another has taken it up
+        self._guard = threading.Lock()  # of the one above and the one below
+        self._keeper: tuple[threading.Thread, threading.Event] | None = None  # and how it is told to end
         self._tend_due = 0.0  # on the monotonic clock
 
     def step(self) -> int:
@@ -91,7 +90,7 @@ class JobWorker:
         for thread in threads:
             thread.join(max(0.0, gives_up_at - time.monotonic()))
         self.close()
-        log.info("job_worker.stopped", owner=self.owner, left_to_lapse=[str(job_id) for job_id in self._held])
+        log.info("job_worker.stopped", owner=self.owner, left_to_lapse=[str(job_id) for job_id, _ in self._held])
 
     def run_until_idle(self, timeout_seconds: float) -> bool:
         """Work until no job runs, is due or waits for its next attempt, with all slots. False: some still does when the time is over."""
@@ -110,11 +109,12 @@ class JobWorker:
 
     def close(self) -> None:
         """End the heartbeat. What is still under way is left to lapse."""
-        self._closed.set()
         with self._guard:
             keeper, self._keeper = self._keeper, None
         if keeper:
-            keeper.join()
+            thread, closed = keeper
+            closed.set()
+            thread.join()
 
     def _slot(self, stop: threading.Event) -> None:
         while not stop.is_set():
@@ -142,7 +142,7 @@ class JobWorker:
 
     def _do(self, job: Job, hold: Hold) -> None:
         with self._guard:
-            self._held[job.job_id] = (job, hold)
+            self._held[job.job_id, job.fence] = hold
             self._keep()
         try:
             decide = self._attempt(job, hold)
@@ -152,7 +152,7 @@ class JobWorker:
             log.warning("job.lease_lost", attempt=job.attempt)
         finally:
             with self._guard:
-                del self._held[job.job_id]
+                del self._held[job.job_id, job.fence]
 
     def _attempt(self, job: Job, hold: Hold) -> Decide:
         """Do the job as far as it goes; return what its end depends on."""
@@ -165,20 +165,21 @@ class JobWorker:
             return lambda progress: states.after_deadline(progress.attempt)
         except Stopping:
             return _stopped
-        except LeaseLost:
+        except (LeaseLost, KeyboardInterrupt):
             raise
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a job raises is the job's end, never the worker's
+        except BaseException as error:  # noqa: BLE001 - a panic in Rust is no Exception; whatever a job raises is its end, never the worker's
             return _failed(error)
 
     def _keep(self) -> None:
         """Start the heartbeat unless it is there; the caller holds the guard."""
         if self._keeper is None:
-            self._closed.clear()
-            self._keeper = threading.Thread(target=self._beat_on, name="job-heartbeat", daemon=True)
-            self._keeper.start()
+            closed = threading.Event()
+            thread = threading.Thread(target=self._beat_on, args=(closed,), name="job-heartbeat", daemon=True)
+            self._keeper = thread, closed
+            thread.start()
 
-    def _beat_on(self) -> None:
-        while not self._closed.wait(self._beat_seconds):
+    def _beat_on(self, closed: threading.Event) -> None:
+        while not closed.wait(self._beat_seconds):
             self._calmly(self._beat)
 
     def _beat(self) -> int:
@@ -186,10 +187,10 @@ class JobWorker:
             held = dict(self._held)
         if not held:
             return 0
-        ours = renew_leases(self._own, [job for job, _ in held.values()])
-        for job_id, (_, hold) in held.items():
-            hold.lost = hold.lost or job_id not in ours
-            hold.cancelled_by = ours.get(job_id)
+        ours = renew_leases(self._own, list(held))
+        for claim, hold in held.items():
+            hold.lost = hold.lost or claim not in ours
+            hold.cancelled_by = ours.get(claim)
         return len(ours)
 
     def _tend_if_due(self) -> int:
@@ -199,6 +200,8 @@ class JobWorker:
         return self._tend()
 
     def _tend(self) -> int:
+        """A sign of life of our own first: after an outage that was longer than a lease, what we are still at has not died."""
+        self._beat()
         rescued = 0
         while job := rescue_one(self._own):
             rescued += 1
@@ -231,10 +234,12 @@ def _stopped(progress: Progress) -> Settlement:
     return states.after_cancel(progress.cancelled_by) if progress.cancelled_by else states.after_stop()
 
 
-def _failed(error: Exception | SystemExit) -> Decide:
+def _failed(error: BaseException) -> Decide:
     if not isinstance(error, TreadleError):
         log.error("job.crashed", exc_info=error)
-    failure = error if isinstance(error, Exception) else RuntimeError(f"The job ended its thread: exit {error.code}")
+    failure = (
+        error if isinstance(error, Exception) else RuntimeError(f"The job would have ended its thread: {type(error).__name__} {error}")
+    )
     jitter = _jitter()
     return lambda progress: states.after_failure(progress, failure, jitter=jitter)
 

@@ -3,6 +3,7 @@
 Each look may be repeated, by this worker or another, at any moment: what it writes is guarded in the database.
 """
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -59,12 +60,13 @@ def _follow(services: SalesServices, run: Run, job: JobInstance) -> Look:
         runs.advance_run(services.database, run.run_id, run.status, wanted, message, started_at=job.started_at)
     if runs.cancel_requested_by(services.database, run.run_id):
         cancel_job(services, job.job_id)  # asked before there was a job, or the request was lost: asking again does no harm
-    _note_progress(services, run, job)
+    _note_progress(services, run, _activities(services, run, job))
     return Look(_poll_seconds(services, job))
 
 
 def _finish_completed(services: SalesServices, run: Run, job: JobInstance) -> Look:
     """Fabric says Completed: believe the run's own files, not the word."""
+    _note_progress(services, run, _activities(services, run, job))
     try:
         result = outcome.read_result(services.lake, run)
     except outcome.InvalidResult as error:
@@ -82,6 +84,7 @@ def _finish_completed(services: SalesServices, run: Run, job: JobInstance) -> Lo
 def _finish_failed(services: SalesServices, run: Run, job: JobInstance) -> Look:
     cancelled_by = runs.cancel_requested_by(services.database, run.run_id)
     activities = _activities(services, run, job)
+    _note_progress(services, run, activities)
     message = outcome.failure_message(services.lake, run, job, activities, cancelled_by)
     return _fail(services, run, message, started_at=job.started_at)
 
@@ -174,15 +177,16 @@ def _carry_out(services: SalesServices, run: Run, decision: reconcile.Decision) 
             return Look(services.poll_seconds_max)
 
 
-def _note_progress(services: SalesServices, run: Run, job: JobInstance) -> None:
-    """Append what the pipeline's activities are doing, once per change. Progress is a courtesy: failing to read it changes nothing."""
-    for activity in _activities(services, run, job):
+def _note_progress(services: SalesServices, run: Run, activities: Sequence[ActivityRun]) -> None:
+    """Append what the pipeline's activities are doing, once per change, their end at the last look included."""
+    for activity in activities:
         events.append_once(services.database, run.run_id, events.log(outcome.progress_note(activity)))
         if link := outcome.output_link(activity):
             events.append_once(services.database, run.run_id, events.log(f"Stage '{activity.name}', output: {link}"))
 
 
 def _activities(services: SalesServices, run: Run, job: JobInstance) -> list[ActivityRun]:
+    """Progress is a courtesy: failing to read it changes nothing."""
     since: datetime = run.created_at - CLOCK_SKEW
     try:
         return services.fabric.query_activity_runs(

@@ -66,6 +66,10 @@ def start(services: SalesServices, request: StartRequest, *, run_id: UUID | None
             if staged:
                 staged.put_in_place(import_path(input_file))
             store_wishes(services.lake, input_file, request.wishes)
+            if told := request.wishes.told():
+                events.append_event(
+                    services.database, new.run_id, events.log(f"{told} This is stored beside the file, for later runs too.")
+                )
 
         def record() -> Run:
             return runs.start_run(services.database, new, f"{new.triggered_by} started a run of {input_file}.")

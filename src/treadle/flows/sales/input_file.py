@@ -81,4 +81,4 @@ def _is_printable(character: str) -> bool:
 
 def _require(holds: bool, name: str, fault: str, hint: str = _HINT) -> None:  # noqa: FBT001 - reads as the sentence it is
     if not holds:
-        raise InvalidInput(f"The input file {shown(name)} {fault}.", hint=hint, details={"input_file": shown(name, 300)})
+        raise InvalidInput(f"The input file {shown(name)} {fault}.", hint=hint, details={"input_file": shown(name, 300).strip('"')})

@@ -28,6 +28,12 @@ class Wishes:
     columns: Mapping[str, str] | None = None  # source column → wanted name
     sheet: str | None = None
 
+    def told(self) -> str:
+        """What is wished, for the trail of a run; empty when nothing is."""
+        columns = ", ".join(f"{source} → {name}" for source, name in (self.columns or {}).items())
+        parts = [f"Columns are read as: {columns or 'they are named'}."] if self.columns is not None else []
+        return " ".join([*parts, *([f"The sheet {self.sheet} is read."] if self.sheet else [])])
+
 
 def list_input_files(lake: OneLakeClient) -> list[LakeFile]:
     """The workbooks that a run can read, by name."""

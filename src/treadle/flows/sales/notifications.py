@@ -25,7 +25,7 @@ from treadle.control.jobs.job import JsonValue
 from treadle.control.jobs.kinds import Kind
 from treadle.control.jobs.run import JobContext
 from treadle.control.notify import MESSAGES
-from treadle.errors import InvalidInput, TreadleError
+from treadle.errors import TreadleError, Unavailable
 
 log = structlog.get_logger()
 
@@ -50,13 +50,15 @@ def sweep_notices(database: Database, own: Database, notifications: Notification
     return outbox.sweep(database, own, names, notifications.told, notifications.environment)
 
 
-def keep_sweeping(sweep: Callable[[], int], stop: threading.Event) -> None:
-    """Sweep every few seconds until told to stop. A database that is away is waited for."""
-    while not stop.wait(SWEEP_SECONDS * random.uniform(0.8, 1.2)):  # noqa: S311 - keeps workers out of step, guards nothing
+def keep_sweeping(sweep: Callable[[], int], stop: threading.Event, *, seconds: float = SWEEP_SECONDS) -> None:
+    """Sweep every so many seconds until told to stop. A database that is away is waited for."""
+    while not stop.wait(seconds * random.uniform(0.8, 1.2)):  # noqa: S311 - keeps workers out of step, guards nothing
         try:
             sweep()
         except TreadleError as error:  # away, or too busy: the next sweep finds the same
             log.warning("notices.sweep_failed", error=error.message, kind=type(error).__name__)
+        except Exception:  # a defect of ours is told at each sweep; it must not silence those who are told of it
+            log.exception("notices.sweep_crashed")
 
 
 def notification_kind(own: Database, notifications: Notifications) -> Kind:
@@ -71,8 +73,8 @@ def _tell(own: Database, channels: Mapping[str, Channel], ca_file: Path | None, 
     message = outbox.get_message(own, UUID(context.payload["message_id"]))
     channel = channels.get(message.channel)
     if channel is None:
-        raise InvalidInput(
-            f"The channel {message.channel} is not set up here, so it was not told.",
+        raise Unavailable(  # in a rolling restart, a worker that has it may come for the next attempt
+            f"The channel {message.channel} is not set up in this worker, so it was not told.",
             hint=f"Set NOTIFY_{message.channel.upper()}_URL, restart the workers, and retry the job.",
         )
     status = context.step("send", lambda: _send(channel, message, ca_file))

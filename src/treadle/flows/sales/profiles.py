@@ -21,7 +21,7 @@ from treadle.control.jobs.job import Job, JsonValue, NewJob
 from treadle.control.jobs.kinds import Kind
 from treadle.control.jobs.queue import enqueue, get_job, retry_job
 from treadle.control.jobs.run import JobContext
-from treadle.control.jobs.states import JobState
+from treadle.control.jobs.states import FINAL_ERRORS, JobState
 from treadle.control.statements import load_queries
 from treadle.control.stored import json_text
 from treadle.errors import Conflict, InvalidInput
@@ -39,6 +39,7 @@ KIND: Final = "file_profile"
 READS: Final = 4  # a file that is replaced as often while it is being read is left alone
 
 _SQL: Final = load_queries(Path(__file__).with_suffix(".sql"))
+_FINAL_KINDS: Final = frozenset(kind.__name__ for kind in FINAL_ERRORS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +96,8 @@ def request_profile(  # noqa: PLR0913 - of what, for whom and how: each named
 ) -> StoredProfile | Job:
     """Return the profile of the file's present version, or the job that makes it: the same job however often it is asked for.
 
-    A job that failed because of the file stays failed, and is returned so: the same bytes would fail again. One that was cancelled, or gave
-    up on a lake that was away, begins again.
+    A job that failed because of the file stays failed, and is returned so: the same bytes would fail again. One that was cancelled, gave up on
+    a lake that was away, or was not done in time, begins again.
 
     Raises:
         InvalidInput, NotFound: as `cached_profile`.
@@ -152,8 +153,9 @@ def _present(services: SalesServices, file_name: str, wishes: Wishes | None) -> 
 
 
 def _worth_another_try(job: Job) -> bool:
-    gave_up = job.state is JobState.FAILED and job.max_attempts is not None and job.attempt >= job.max_attempts
-    return gave_up or job.state is JobState.CANCELLED
+    """Whether it ended for a reason that is not the file's: by request, by its deadline, with its workers, or with its attempts used up."""
+    refused = job.state is JobState.FAILED and (job.error_details or {}).get("kind") in _FINAL_KINDS
+    return job.state.ended and not refused
 
 
 def _begun_again(own: Database, job: Job, requested_by: str) -> Job:
@@ -189,6 +191,7 @@ def _profile_latest(services: SalesServices, own: Database, context: JobContext,
         if found is not None:
             file, profile = found
             store_profile(own, file, reading, profile)
+            context.progress(f"{name}: the profile is stored.", pct=100)
             if services.lake.stat(file.path).etag == file.etag:
                 return _summary(file, profile)
         context.progress(f"{name} was replaced while it was being read; it is read again.", level="WARNING")
@@ -209,13 +212,16 @@ def _read_once(services: SalesServices, context: JobContext, name: str, reading:
         os.utime(
             copy, times=(file.modified_at.timestamp(), file.modified_at.timestamp())
         )  # the profile says when the file was modified, not when it was copied
+        context.progress(f"{name} is here and is read now.", pct=10)
         context.check()
         try:
-            return file, inspect_file(copy, mapping=reading.columns, sheet=reading.sheet, scratch=folder)
+            profile = inspect_file(copy, mapping=reading.columns, sheet=reading.sheet, scratch=folder)
         except InvalidInput:
             if services.lake.stat(file.path).etag == file.etag:
                 raise
             return None
+    context.progress(f"{name} is read.", pct=90)
+    return file, profile
 
 
 def _telling(context: JobContext, name: str) -> Callable[[int, int], None]:
@@ -228,7 +234,7 @@ def _telling(context: JobContext, name: str) -> Callable[[int, int], None]:
         tenths = 10 * done // max(total, 1)
         if told < tenths < 10:
             told = tenths
-            context.progress(f"{name}: {done:,} of {total:,} bytes are here.", pct=9.0 * tenths, step="profile")
+            context.progress(f"{name}: {done:,} of {total:,} bytes are here.", pct=float(tenths), step="profile")
 
     return tell
 
