@@ -97,8 +97,11 @@ def _leads_elsewhere(url: str) -> bool:
 
 
 @contextmanager
-def wired(settings: Settings) -> Generator[Wiring]:
-    """Connect to everything that the settings name; nothing is contacted before it is used."""
+def wired(settings: Settings, *, database_wait_seconds: float = 30) -> Generator[Wiring]:
+    """Connect to everything that the settings name; nothing is contacted before it is used.
+
+    database_wait_seconds: how long work waits for a database that is away, or whose connections are all in use.
+    """
     entra = credential(
         settings.fabric_tenant_id,
         settings.fabric_client_id,
@@ -116,8 +119,10 @@ def wired(settings: Settings) -> Generator[Wiring]:
         ca_file=settings.treadle_ca_file,
         deadline_seconds=timeout,
     )
-    database = Database(settings.conninfo, pool_size=settings.pg_pool_size)
-    own = database if settings.own_conninfo == settings.conninfo else Database(settings.own_conninfo, pool_size=settings.pg_pool_size)
+    database = Database(settings.conninfo, pool_size=settings.pg_pool_size, wait_seconds=database_wait_seconds)
+    own = database
+    if settings.own_conninfo != settings.conninfo:
+        own = Database(settings.own_conninfo, pool_size=settings.pg_pool_size, wait_seconds=database_wait_seconds)
     sales = SalesServices(
         database=database,
         fabric=fabric,

@@ -8,7 +8,7 @@ from treadle.control.jobs.job import NewJob
 from treadle.control.jobs.kinds import Kind, by_name
 from treadle.control.jobs.queue import enqueue
 from treadle.control.jobs.worker import JobWorker
-from treadle.errors import OperationFailed
+from treadle.errors import InvalidInput, OperationFailed
 
 
 @pytest.fixture
@@ -64,6 +64,19 @@ def test_a_person_sees_tables_with_error_and_advice(treadle, own, job):
     assert "[fetch] begun" in treadle("jobs", "events", str(job.job_id)).out
 
 
+def test_what_has_ended_is_told_with_the_command_that_goes_on(treadle, own, job):
+    def refuse(_context):
+        raise InvalidInput("The file is no workbook.")
+
+    do(own, refuse)
+    short = str(job.job_id)[:8]
+    cancelled = treadle("jobs", "cancel", short)
+    assert (cancelled.code, f"run it again with: treadle jobs retry {short}" in cancelled.err) == (4, True)
+    assert "The same input fails the same way" in treadle("jobs", "retry", short).err
+    do(own, lambda _context: {"rows": 3})
+    assert "\nResult\n  rows: 3\n" in treadle("jobs", "show", short).out
+
+
 @pytest.mark.parametrize(("command", "text", "code"), [("show", "ffffffff", 3), ("events", "abc", 2), ("cancel", "../../etc", 2)])
 def test_what_names_no_job_is_told(treadle, command, text, code):
     answer = treadle("jobs", command, text)
@@ -73,7 +86,8 @@ def test_what_names_no_job_is_told(treadle, command, text, code):
 
 def test_a_migrated_database_needs_nothing_more(treadle):
     assert treadle("migrate", "--json").data == {"applied": []}
-    assert treadle("migrate", "--print").out == ""
+    printed = treadle("migrate", "--print")
+    assert (printed.out, "Nothing to print" in printed.err) == ("", True)
 
 
 def test_a_worker_does_one_step_of_both_or_everything_there_is(treadle):
@@ -91,6 +105,10 @@ def test_without_its_own_tables_a_worker_drives_runs_and_says_what_is_missing(tr
     place = {"TREADLE_PG_DATABASE": "unmigrated"}
     once = treadle("worker", "--once", **place)
     assert (once.code, "treadle migrate" in once.err) == (0, True), once.err
+    looks = treadle("jobs", "ls", **place)
+    assert (looks.code, "Treadle's own tables are not in the database" in looks.err, "treadle migrate" in looks.err) == (2, True, True)
+    (own,) = [check for check in treadle("doctor", "--json", **place).data if check["name"] == "own tables"]
+    assert (own["passed"], "treadle migrate" in own["hint"]) == (False, True)
     assert "CREATE TABLE treadle.jobs" in treadle("migrate", "--print", **place).out
     assert "0001_jobs" in treadle("migrate", "--json", **place).data["applied"]
     assert treadle("jobs", "ls", "--json", **place).data == {"jobs": [], "next": None}

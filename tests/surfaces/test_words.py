@@ -131,6 +131,33 @@ def test_a_run_and_a_profile_break_no_name_at_80_columns(screen, run_id):
     assert max(map(len, profile)) <= 80
 
 
+def test_lists_break_no_id_status_or_date_at_80_columns_and_pad_nothing_in_pipes(screen, treadle, run_id):
+    made = treadle("token", "create", "a-name-that-is-longer-than-a-column-should-be", "--role", "operator", "--json").data
+    (token,) = [line for line in screen("token", "ls") if line.startswith(made["token_id"])]
+    assert re.search(r"operator .*\d{4}-\d\d-\d\d \d\d:\d\d .*valid$", token)
+    lines = screen("audit", "ls", "--target", f"run:{run_id}")
+    assert lines[0].split() == ["number", "time", "who", "via", "action", "target", "outcome"]
+    assert [re.search(rf" run:{run_id[:8]} +(done|asked)$", line) is not None for line in lines[1:]] == [True, True]
+    assert f"run:{run_id}  done" in treadle("audit", "ls", "--target", f"run:{run_id}", "--long").out
+    for command in (("run", "ls"), ("token", "ls"), ("audit", "ls"), ("jobs", "ls")):
+        piped = treadle(*command).out.splitlines()
+        assert [line for line in piped if line != line.rstrip()] == []
+    assert max(map(len, screen("run", "ls"))) <= 80
+    assert "Not shown, for want of room" not in treadle("run", "ls").err
+
+
+def test_the_trail_tells_the_end_of_a_stage_once(treadle, run_id):
+    told = [event["message"] for event in treadle("run", "events", run_id, "--json").data]
+    assert told.count("Stage 'Sales ingest': succeeded.") == 1
+
+
+def test_a_profile_begins_with_its_verdict_and_ends_with_samples(treadle):
+    shown = treadle("files", "profile", str(SUPERSTORE), "--map", "Sales=revenue").out
+    assert shown.startswith("Ready with warnings\nsuperstore.xlsx: 9,994 rows")
+    assert "\nSamples" in shown
+    assert treadle("files", "profile", str(SUPERSTORE), "--json").data["verdict"] == "Blocked"
+
+
 def test_interrupted_while_the_commands_are_loaded_it_leaves_without_a_traceback():
     code = """
 import os, signal, sys

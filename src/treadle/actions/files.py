@@ -9,6 +9,7 @@ from treadle.clients.onelake import LakeFile
 from treadle.control import runs
 from treadle.control.access import Principal, Right, require
 from treadle.control.jobs.job import Job
+from treadle.control.jobs.states import JobState
 from treadle.errors import Conflict, NotFound
 from treadle.flows.sales import profiles
 from treadle.flows.sales.column_mapping import ColumnMapping
@@ -46,6 +47,20 @@ def cached_profile(services: Services, who: Principal, name: str) -> StoredProfi
     """What is known of a workbook as it is in the lake now; right `files:read`. None: nobody has looked into this version yet. Raises NotFound."""
     require(who, Right.FILES_READ)
     return profiles.cached_profile(services.sales, services.own, name)
+
+
+def get_profile(services: Services, who: Principal, name: str) -> StoredProfile:
+    """What is in a workbook as it is in the lake now; right `files:read`.
+
+    Raises:
+        NotFound: there is no such file, or nobody has looked into this version yet, or somebody is about to.
+        Conflict: `profile_failed`, nobody could look into it; says why, and by which job.
+    """
+    get_file(services, who, name)
+    found = profiles.cached_profile(services.sales, services.own, name)
+    if found is None:
+        raise _no_profile(name, profiles.profile_job(services.sales, services.own, name))
+    return found
 
 
 def request_profile(services: Services, who: Principal, name: str, *, correlation_id: str | None = None) -> StoredProfile | Job:
@@ -92,6 +107,19 @@ def upload(  # noqa: PLR0913 - who, what, under which name, and how
             stored = staged.put_in_place(import_path(target), overwrite=overwrite)
         entry.note(size_bytes=stored.size_bytes)
         return stored
+
+
+def _no_profile(name: str, job: Job | None) -> NotFound | Conflict:
+    if job is None or job.state in (JobState.CANCELLED, JobState.SUCCEEDED):
+        return NotFound(f"{name} has not been looked into yet, as it is now.", hint="Ask for its profile.", details={"file_name": name})
+    facts = {"file_name": name, "job_id": str(job.job_id), "state": str(job.state)}
+    if job.state is not JobState.FAILED:
+        return NotFound(f"{name} is being looked into, by job {job.job_id}.", hint="Follow the job until it has ended.", details=facts)
+    return Conflict(
+        f"{name} could not be looked into: {job.error_message or 'the reason is not known.'}",
+        hint=f"{job.error_hint or 'Correct the file, or say how its columns are read.'} To try the same again, retry the job.",
+        details={"code": "profile_failed", **facts},
+    )
 
 
 def refuse_while_read(services: Services, name: str) -> None:

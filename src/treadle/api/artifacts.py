@@ -7,7 +7,6 @@ from email.utils import format_datetime
 from itertools import chain
 from typing import Annotated, Any, Final
 from urllib.parse import quote
-from uuid import UUID
 
 from fastapi import APIRouter, Header, Request
 from fastapi import Path as InPath
@@ -16,7 +15,8 @@ from starlette.responses import Response, StreamingResponse
 from treadle.actions import runs
 from treadle.api.guard import GuardedRoute, Who, With, answers, needs
 from treadle.api.problems import HttpProblem
-from treadle.api.shapes import Artifacts, ArtifactShape
+from treadle.api.runs import RunId
+from treadle.api.shapes.runs import Artifacts, ArtifactShape
 from treadle.clients.onelake import LakeFile, OneLakeClient
 from treadle.control.access import Right
 from treadle.control.artifacts import Artifact
@@ -40,7 +40,7 @@ Range = Annotated[str | None, Header(description="One range of bytes.", examples
 IfRange = Annotated[
     str | None, Header(alias="If-Range", description="The ETag that the range belongs to; if it is another now, the whole file comes.")
 ]
-IfNoneMatch = Annotated[str | None, Header(alias="If-None-Match")]
+IfNoneMatch = Annotated[str | None, Header(alias="If-None-Match", description="The ETag that you have; 304 if the file is still that one.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Stretch:
 
 
 @router.get("/api/runs/{run_id}/artifacts", openapi_extra=needs(Right.RUNS_READ), responses=answers(404))
-def list_artifacts(services: With, who: Who, run_id: UUID) -> Artifacts:
+def list_artifacts(services: With, who: Who, run_id: RunId) -> Artifacts:
     """List the files that a run has left."""
     return Artifacts(artifacts=[_shape(item) for item in runs.list_artifacts(services, who, run_id)])
 
@@ -63,7 +63,7 @@ def get_artifact(  # noqa: PLR0913 - the headers that decide what is sent
     request: Request,
     services: With,
     who: Who,
-    run_id: UUID,
+    run_id: RunId,
     name: Name,
     *,
     range_: Annotated[str | None, Header(alias="Range", description="One range of bytes.", examples=["bytes=0-1023"])] = None,

@@ -8,17 +8,33 @@ from starlette.concurrency import run_in_threadpool
 
 from treadle.actions import jobs, runs
 from treadle.api.guard import GuardedRoute, Shared, StillWelcome, Who, With, answers, needs
-from treadle.api.shapes import JobEvents, JobEventShape, RunEvents, RunEventShape
+from treadle.api.jobs import JobId
+from treadle.api.runs import RunId
+from treadle.api.shapes.jobs import JobEvents, JobEventShape
+from treadle.api.shapes.runs import RunEvents, RunEventShape
 from treadle.control import feed
 from treadle.control.access import Principal, Right
 from treadle.control.jobs.queue import EVENTS_AT_ONCE
 
 router = APIRouter(route_class=GuardedRoute, tags=["events"])
 
-_STREAM: Final[dict[str, Any]] = {
-    "description": "Each event with its number as `id`; at the end one named `done`. Asked for by `Accept: text/event-stream`.",
-    "content": {"text/event-stream": {"schema": {"type": "string"}, "example": 'id: 1\nevent: STATUS_CHANGE\ndata: {"seq":1}\n\n'}},
-}
+
+def _stream(example: str) -> dict[str, Any]:
+    return {
+        "description": "Each event with its number as `id`; at the end one named `done`. Asked for by `Accept: text/event-stream`.",
+        "content": {"text/event-stream": {"schema": {"type": "string"}, "example": example}},
+    }
+
+
+_RUN_STREAM: Final = _stream(
+    'id: 1\nevent: STATUS_CHANGE\ndata: {"seq":1,"event_time":"2026-11-21T10:00:00Z","event_type":"STATUS_CHANGE","message":"SUBMITTED"}\n\n'
+    'event: done\ndata: {"run_id":"6c0f7e52-5b1c-4c39-9d3e-0a8b8f6f2d11","status":"SUCCEEDED"}\n\n'
+)
+_JOB_STREAM: Final = _stream(
+    'id: 1\nevent: progress\ndata: {"seq":1,"at":"2026-11-21T10:00:00Z","level":"INFO","step":"profile","pct":10.0,'
+    '"message":"superstore.xlsx is here and is read now.","data":null}\n\n'
+    'event: done\ndata: {"job_id":"0d3c6c7e-5b1c-4c39-9d3e-0a8b8f6f2d11","state":"SUCCEEDED"}\n\n'
+)
 LastEventId = Annotated[
     str | None,
     Header(alias="Last-Event-ID", max_length=40, description="The `id` of the last event that was received; the stream goes on behind it."),
@@ -27,14 +43,17 @@ AfterSeq = Annotated[int, Query(ge=0, le=2**53, description="Only events with a 
 
 
 @router.get(
-    "/api/runs/{run_id}/events", openapi_extra=needs(Right.RUNS_READ), responses={**answers(404), 200: _STREAM}, response_model=RunEvents
+    "/api/runs/{run_id}/events",
+    openapi_extra=needs(Right.RUNS_READ),
+    responses={**answers(404), 200: _RUN_STREAM},
+    response_model=RunEvents,
 )
 async def run_events(  # noqa: PLR0913 - what decides the form of the answer
     request: Request,
     shared: Shared,
     who: Who,
     welcome: StillWelcome,
-    run_id: UUID,
+    run_id: RunId,
     *,
     after: AfterSeq = 0,
     last_event_id: LastEventId = None,
@@ -48,23 +67,26 @@ async def run_events(  # noqa: PLR0913 - what decides the form of the answer
 @router.get(
     "/api/runs/{run_id}/events/stream",
     openapi_extra=needs(Right.RUNS_READ),
-    responses={**answers(404), 200: _STREAM},
+    responses={**answers(404), 200: _RUN_STREAM},
     response_class=Response,
 )
-async def follow_run(shared: Shared, who: Who, welcome: StillWelcome, run_id: UUID, last_event_id: LastEventId = None) -> Response:
+async def follow_run(shared: Shared, who: Who, welcome: StillWelcome, run_id: RunId, last_event_id: LastEventId = None) -> Response:
     """Follow the trail of a run until it has ended."""
     return await shared.hub.stream(("run", run_id), last_event_id, who, welcome)
 
 
 @router.get(
-    "/api/jobs/{job_id}/events", openapi_extra=needs(Right.JOBS_READ), responses={**answers(404), 200: _STREAM}, response_model=JobEvents
+    "/api/jobs/{job_id}/events",
+    openapi_extra=needs(Right.JOBS_READ),
+    responses={**answers(404), 200: _JOB_STREAM},
+    response_model=JobEvents,
 )
 async def job_events(  # noqa: PLR0913 - the same
     request: Request,
     shared: Shared,
     who: Who,
     welcome: StillWelcome,
-    job_id: UUID,
+    job_id: JobId,
     *,
     after: AfterSeq = 0,
     last_event_id: LastEventId = None,
@@ -78,10 +100,10 @@ async def job_events(  # noqa: PLR0913 - the same
 @router.get(
     "/api/jobs/{job_id}/events/stream",
     openapi_extra=needs(Right.JOBS_READ),
-    responses={**answers(404), 200: _STREAM},
+    responses={**answers(404), 200: _JOB_STREAM},
     response_class=Response,
 )
-async def follow_job(shared: Shared, who: Who, welcome: StillWelcome, job_id: UUID, last_event_id: LastEventId = None) -> Response:
+async def follow_job(shared: Shared, who: Who, welcome: StillWelcome, job_id: JobId, last_event_id: LastEventId = None) -> Response:
     """Follow a job until it has ended."""
     return await shared.hub.stream(("job", job_id), last_event_id, who, welcome)
 

@@ -10,12 +10,11 @@ from treadle.actions import files
 from treadle.api.answers import Json
 from treadle.api.guard import GuardedRoute, Who, With, answers, needs
 from treadle.api.jobs import started_job
-from treadle.api.shapes import Files, FileShape, JobShape, MappingShape, ProfileShape, PutMapping
+from treadle.api.shapes.files import Files, FileShape, MappingShape, ProfileShape, PutMapping
+from treadle.api.shapes.jobs import JobShape
 from treadle.clients.onelake import LakeFile
 from treadle.control.access import Principal, Right
 from treadle.control.jobs.job import Job
-from treadle.errors import NotFound
-from treadle.flows.sales import profiles
 from treadle.flows.sales.column_mapping import ColumnMapping
 from treadle.flows.sales.profiles import StoredProfile
 
@@ -44,7 +43,7 @@ def show_mapping(services: With, who: Who, name: Name) -> ColumnMapping:
 
 @router.put(
     "/api/files/{name}/mapping",
-    openapi_extra=needs(Right.FILES_WRITE),
+    openapi_extra=needs(Right.FILES_WRITE, "file.map", "file:{name}"),
     responses=answers(404, 409, 415, 502),
     response_model=MappingShape,
 )
@@ -53,27 +52,25 @@ def put_mapping(services: With, who: Who, name: Name, body: PutMapping) -> Colum
     return files.put_mapping(services, who, name, body.columns, sheet=body.sheet)
 
 
-@router.get("/api/files/{name}/profile", openapi_extra=needs(Right.FILES_READ), responses=answers(404, 502), response_model=ProfileShape)
+@router.get(
+    "/api/files/{name}/profile", openapi_extra=needs(Right.FILES_READ), responses=answers(404, 409, 502), response_model=ProfileShape
+)
 def show_profile(services: With, who: Who, name: Name) -> StoredProfile:
-    """Show what is in the present version of a workbook, if it was looked into already."""
-    files.get_file(services, who, name)
-    if found := profiles.cached_profile(services.sales, services.own, name):
-        return found
-    raise NotFound(
-        f"{name} has not been looked into yet, as it is now.",
-        hint=f"Ask for it with: POST /api/files/{name}/profile",
-        details={"file_name": name},
-    )
+    """Show what is in the present version of a workbook. 404: not looked into yet; 409 `profile_failed`: it cannot be, and why, with the job."""
+    return files.get_profile(services, who, name)
 
 
 @router.post(
     "/api/files/{name}/profile",
-    openapi_extra=needs(Right.FILES_READ),
+    openapi_extra=needs(Right.FILES_READ, "file.profile", "file:{name}"),
     responses={**answers(404, 502), 202: {"model": JobShape, "description": "The job that looks into it; follow its events"}},
     response_model=ProfileShape,
 )
 def request_profile(services: With, who: Who, name: Name) -> Any:
-    """Have a workbook looked into: 200 with the profile if that was done already, else 202 with the job. Asking again gives the same job."""
+    """Have a workbook looked into: 200 with the profile if that was done already, else 202 with the job. Asking again gives the same job.
+
+    A job that failed because of the file is given as it is, with its state and error: try it again with POST /api/jobs/{job_id}/retry.
+    """
     found = files.request_profile(services, who, name, correlation_id=_correlation_id())
     return found if isinstance(found, StoredProfile) else _job_answer(found, who)
 

@@ -1,9 +1,9 @@
-"""The one door that every route is behind: signed in, permitted, within the rate, and with a body of the right kind – in this order.
+"""The one door that every route is behind: signed in, within the rate, permitted, with parameters that are known and a body of the right kind – in this order.
 
 A route names its right once, by `needs(...)`; the OpenAPI shows it as `x-right` and the door reads it from there, so neither can be forgotten.
 """
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Annotated, Any, Final, cast
 
 import structlog
@@ -17,10 +17,11 @@ from treadle.api.hub import EventHub, Welcome
 from treadle.api.limits import RateLimit, declared_length
 from treadle.api.metrics import Metrics
 from treadle.api.problems import HttpProblem, documented
+from treadle.api.readiness import Readiness
 from treadle.api.signing_in import SignIn
 from treadle.control import audit
 from treadle.control.access import Principal, Right, require
-from treadle.errors import PermissionDenied, TreadleError
+from treadle.errors import InvalidInput, PermissionDenied, TreadleError
 
 log = structlog.get_logger()
 
@@ -39,12 +40,17 @@ class App:
         self.hub = EventHub(services.database, services.own, settings, self.metrics)
         self.sign_in = SignIn(services.own, settings)
         self.rate = RateLimit(settings.rate_limit)
+        self.readiness = Readiness(services)
         self.receiving = 0  # uploads under way, on the event loop's thread alone
 
 
-def needs(right: Right | str) -> dict[str, Any]:
-    """What a route's `openapi_extra` says of who may call it."""
-    return {"x-right": str(right)} | ({} if right == PUBLIC else {"security": [{"bearer": []}]})
+def needs(right: Right | str, action: str | None = None, target: str = "") -> dict[str, Any]:
+    """What a route's `openapi_extra` says of who may call it, and how the audit names who tried without the right.
+
+    action: as the action itself names its change; None where nothing is changed. target: the same, with names of the path in braces.
+    """
+    audited = {"x-audit": {"action": action, "target": target}} if action else {}
+    return {"x-right": str(right)} | audited | ({} if right == PUBLIC else {"security": [{"bearer": []}]})
 
 
 def answers(*statuses: int, public: bool = False) -> dict[int | str, dict[str, Any]]:
@@ -62,10 +68,12 @@ class GuardedRoute(APIRoute):
         if right is None:
             raise LookupError(f"{self.path} does not say which right it needs")
         handler = super().get_route_handler()
+        known = [str(parameter.alias) for parameter in self.dependant.query_params]
 
         async def guarded(request: Request) -> Response:
             if right != PUBLIC:
                 await _admit(request, right, self)
+            _require_known_parameters(request, known)
             _require_kind_of_body(request, takes_json=self.body_field is not None)
             return await handler(request)
 
@@ -118,16 +126,17 @@ async def _admit(request: Request, right: str, route: APIRoute) -> None:
     try:
         _require(principal, right)
     except PermissionDenied as refusal:
-        if request.method not in ("GET", "HEAD"):
-            await run_in_threadpool(_record_refusal, app.services, principal, route.name, request.url.path, refusal)
+        if audited := (route.openapi_extra or {}).get("x-audit"):
+            target = audited["target"].format_map({name: _printable(value) for name, value in request.path_params.items()})
+            await run_in_threadpool(_record_refusal, app.services, principal, audited["action"], target, refusal)
         raise
 
 
-def _record_refusal(services: Services, who: Principal, action: str, path: str, refusal: PermissionDenied) -> None:
+def _record_refusal(services: Services, who: Principal, action: str, target: str, refusal: PermissionDenied) -> None:
     """Best effort, as in `actions.change`: who tried to change something without the right is in the audit."""
     details = {"right": refusal.details.get("right"), "message": refusal.message}
     try:
-        audit.record(services.own, who, f"api.{action}", path, "refused", details=details)
+        audit.record(services.own, who, action, target, "refused", details=details)
     except TreadleError as error:
         log.warning("audit.refusal_not_recorded", action=action, error=error.message)
 
@@ -144,6 +153,22 @@ def _require_role(principal: Principal) -> None:
         raise PermissionDenied(
             f"{principal.name} is known, but has no role here.", hint="Ask an admin for a role.", details={"right": SIGNED_IN, "role": None}
         )
+
+
+def _require_known_parameters(request: Request, known: Sequence[str]) -> None:
+    """A parameter that nobody reads is a mistake that should be told: a filter that was misspelt would show everything."""
+    unknown = sorted({_printable(name)[:60] for name in request.query_params} - set(known))[:10]
+    if unknown:
+        raise InvalidInput(
+            f"This route knows no query parameter {', '.join(unknown)}.",
+            hint=f"It knows: {', '.join(known)}." if known else "It takes none.",
+            details={"unknown": unknown, "known": list(known)},
+        )
+
+
+def _printable(text: str) -> str:
+    """The text as the audit can keep it and a log show it."""
+    return text[:300] if text.isprintable() else ascii(text[:300])
 
 
 def _require_kind_of_body(request: Request, *, takes_json: bool) -> None:

@@ -1,23 +1,26 @@
-"""Whether the service is alive and ready, its numbers, and who the caller is."""
+"""Where to begin, whether the service is alive and ready, its numbers, and who the caller is."""
 
 from typing import Final
 
-import structlog
 from fastapi import APIRouter
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from treadle.api.guard import PUBLIC, SIGNED_IN, GuardedRoute, Shared, Who, With, answers, needs
 from treadle.api.metrics import CONTENT_TYPE
-from treadle.api.shapes import Health, Me
+from treadle.api.problems import RETRY_SECONDS, HttpProblem
+from treadle.api.shapes.service import Health, Index, Me
 from treadle.control.access import Right
-from treadle.control.lock import show_lock
-from treadle.control.migrate import pending
-from treadle.errors import TreadleError
 
 router = APIRouter(route_class=GuardedRoute, tags=["service"])
-log = structlog.get_logger()
 
 _TEXT: Final = {"description": "Prometheus text", "content": {"text/plain": {"schema": {"type": "string"}}}}
+
+
+@router.get("/", openapi_extra=needs(PUBLIC), responses=answers(public=True), operation_id="index_at_the_root")
+@router.get("/api", openapi_extra=needs(PUBLIC), responses=answers(public=True))
+async def index(services: With) -> Index:
+    """Show what this service is, and where to go on."""
+    return Index(version=services.version)
 
 
 @router.get("/api/health/live", openapi_extra=needs(PUBLIC), responses=answers(public=True))
@@ -26,18 +29,20 @@ async def live() -> Health:
     return Health(status="ok")
 
 
-@router.get(
-    "/api/health/ready",
-    openapi_extra=needs(PUBLIC),
-    responses={**answers(public=True), 503: {"model": Health, "description": "Not ready; send requests elsewhere"}},
-    response_model=Health,
-)
-def ready(services: With) -> Health | JSONResponse:
-    """Say whether the databases are there and complete. Says what is missing, not where: anybody may ask."""
-    checks = {"database": _outcome(lambda: show_lock(services.database)), "own_tables": _outcome(lambda: pending(services.own))}
+@router.get("/api/health/ready", openapi_extra=needs(PUBLIC), responses=answers(public=True))
+async def ready(shared: Shared) -> Health:
+    """Say whether the databases are there and complete, within 3 seconds. 503 says in `checks` what is missing, not where: anybody may ask."""
+    checks = await shared.readiness.outcomes()
     if all(outcome == "ok" for outcome in checks.values()):
         return Health(status="ok", checks=checks)
-    return JSONResponse(Health(status="not ready", checks=checks).model_dump(), 503, {"Retry-After": "5"})
+    missing = ", ".join(f"{name}: {outcome}" for name, outcome in checks.items() if outcome != "ok")
+    raise HttpProblem(
+        503,
+        f"The service is not ready: {missing}.",
+        hint="Send requests elsewhere until this answers 200.",
+        headers={"Retry-After": str(RETRY_SECONDS)},
+        details={"checks": checks},
+    )
 
 
 @router.get("/api/me", openapi_extra=needs(SIGNED_IN), responses=answers())
@@ -59,12 +64,3 @@ async def me(services: With, who: Who) -> Me:
 async def metrics(shared: Shared) -> Response:
     """Show this process's numbers for Prometheus."""
     return Response(shared.metrics.as_text(), media_type=CONTENT_TYPE)
-
-
-def _outcome(look: "object") -> str:
-    try:
-        found = look()  # pyright: ignore[reportCallIssue, reportUnknownVariableType, reportAttributeAccessIssue]
-    except TreadleError as error:
-        log.warning("health.not_ready", error=error.message, kind=type(error).__name__)
-        return type(error).__name__
-    return "migration pending" if isinstance(found, list) and found else "ok"

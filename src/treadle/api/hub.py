@@ -31,7 +31,7 @@ log = structlog.get_logger()
 
 KEPT_EVENTS: Final = 2_000  # of each topic in memory; who needs older ones is given them from the database
 RETRY_MILLISECONDS: Final = 3_000
-_FIRST_LOOK_SECONDS: Final = 10
+_FIRST_LOOK_SECONDS: Final = 6
 _OUTAGE_SECONDS: Final = 1.0
 _UNHEARD_SECONDS: Final = 60
 _WELCOME_SECONDS: Final = 5  # a listener whose token was revoked is let go this soon, even when nothing happens

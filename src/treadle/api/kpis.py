@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from treadle.actions import runs
 from treadle.api.guard import GuardedRoute, Who, With, answers, needs
 from treadle.api.runs import Limit
-from treadle.api.shapes import FigureChange, LatestKpis, RunKpis, Trend, TrendPointShape
+from treadle.api.shapes.runs import FigureChange, LatestKpis, RunKpis, Trend, TrendPointShape
 from treadle.control.access import Right
 from treadle.control.compare import compare_kpis
 

@@ -4,7 +4,7 @@ from fastapi import APIRouter
 
 from treadle.actions import lock
 from treadle.api.guard import GuardedRoute, Who, With, answers, needs
-from treadle.api.shapes import LockShape, ReleaseLock
+from treadle.api.shapes.runs import LockShape, ReleaseLock
 from treadle.control.access import Right
 from treadle.control.lock import LockState
 
@@ -17,7 +17,7 @@ def show_lock(services: With, who: Who) -> LockShape:
     return _shape(lock.show(services, who))
 
 
-@router.post("/api/lock/release", openapi_extra=needs(Right.LOCK_RELEASE), responses=answers(409, 415, 502))
+@router.post("/api/lock/release", openapi_extra=needs(Right.LOCK_RELEASE, "lock.release", "lock"), responses=answers(409, 415, 502))
 def release_lock(services: With, who: Who, body: ReleaseLock) -> LockShape:
     """Free a lock that nobody will free any more, and show what held it. The run's Fabric job is cancelled first and seen to its end."""
     return _shape(lock.release(services, who, body.reason, even_if_running=body.even_if_running))

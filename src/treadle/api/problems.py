@@ -54,6 +54,7 @@ _BY_STATUS: Final[Mapping[int, tuple[str, str]]] = {
     416: ("range_not_satisfiable", "The range lies outside the file"),
     421: ("host_not_allowed", "This is not a name of the service"),
     431: ("headers_too_large", "The headers are too large"),
+    503: ("unavailable", "A system behind this one cannot be reached"),
     504: ("timed_out", "The answer did not come in time"),
 }
 
@@ -104,6 +105,12 @@ class Problem(BaseModel):
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The problem answers of a route, for its OpenAPI."""
     return {status: _documented(status) for status in sorted(statuses)}
+
+
+def documented_by(example: Mapping[str, Any]) -> dict[int | str, dict[str, Any]]:
+    """One problem answer of a route, by an example of its own."""
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": dict(example)}}
+    return {int(example["status"]): {"description": example["title"], "content": content}}
 
 
 def add_handlers(app: FastAPI) -> None:

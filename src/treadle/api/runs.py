@@ -1,16 +1,17 @@
 """Runs: list, show, start, cancel, compare, restore."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import JSONResponse, Response
 
 from treadle.actions import runs
 from treadle.api.guard import GuardedRoute, Who, With, answers, needs
 from treadle.api.once import Asking, IdempotencyKey
-from treadle.api.shapes import ComparisonShape, Restores, RestoreShape, RunShape, RunsPage, StartRun
+from treadle.api.problems import documented_by
+from treadle.api.shapes.runs import ComparisonShape, Restores, RestoreShape, RunShape, RunsPage, StartRun
 from treadle.control.access import Right
 from treadle.control.compare import Comparison
 from treadle.control.run import Run
@@ -20,7 +21,23 @@ router = APIRouter(route_class=GuardedRoute, tags=["runs"])
 
 Limit = Annotated[int, Query(ge=1, le=500, description="How many at most.")]
 After = Annotated[str | None, Query(max_length=400, description="`next` of the page before.")]
-Text = Annotated[str | None, Query(max_length=200)]
+RunId = Annotated[UUID, Path(description="The run.", examples=["6c0f7e52-5b1c-4c39-9d3e-0a8b8f6f2d11"])]
+OtherRunId = Annotated[UUID, Path(description="The run that it is compared to.")]
+LOCK_HELD: Final[dict[int | str, dict[str, Any]]] = documented_by(
+    {
+        "type": "urn:treadle:problem:lock_held",
+        "title": "Another run holds the lock",
+        "status": 409,
+        "detail": "A run is active already: superstore.xlsx (RUNNING), started by ada, since 2026-11-21 10:00:00 UTC.",
+        "code": "lock_held",
+        "hint": "Wait for it to end, or cancel it; an operator can release a dead lock with: POST /api/lock/release",
+        "correlation_id": "7f0c9a2e51d74b7f8a3e5d2c1b0a9f8e",
+        "run_id": "6c0f7e52-5b1c-4c39-9d3e-0a8b8f6f2d11",
+        "locked_by": "ada",
+        "locked_at": "2026-11-21T10:00:00Z",
+        "input_file": "superstore.xlsx",
+    }
+)
 
 
 @router.get("/api/runs", openapi_extra=needs(Right.RUNS_READ), responses=answers(), response_model=RunsPage)
@@ -45,7 +62,11 @@ def list_runs(  # noqa: PLR0913 - each is a filter of its own
 
 
 @router.post(
-    "/api/runs", openapi_extra=needs(Right.RUNS_START), responses=answers(404, 409, 415, 502), response_model=RunShape, status_code=202
+    "/api/runs",
+    openapi_extra=needs(Right.RUNS_START, "run.start", "run"),
+    responses={**answers(404, 415, 502), **LOCK_HELD},
+    response_model=RunShape,
+    status_code=202,
 )
 def start_run(request: Request, services: With, who: Who, body: StartRun, key: IdempotencyKey = None) -> JSONResponse:
     """Start a governed run of a file in Files/import/. One run at a time: 409 `lock_held` names the holder."""
@@ -58,19 +79,19 @@ def start_run(request: Request, services: With, who: Who, body: StartRun, key: I
 
 
 @router.get("/api/runs/{run_id}", openapi_extra=needs(Right.RUNS_READ), responses=answers(404), response_model=RunShape)
-def show_run(services: With, who: Who, run_id: UUID) -> Response:
+def show_run(services: With, who: Who, run_id: RunId) -> Response:
     """Show one run with all its KPIs."""
     return RunShape.answer(runs.get_run(services, who, run_id))
 
 
 @router.post(
     "/api/runs/{run_id}/cancel",
-    openapi_extra=needs(Right.RUNS_CANCEL),
+    openapi_extra=needs(Right.RUNS_CANCEL, "run.cancel", "run:{run_id}"),
     responses=answers(404, 409, 502),
     response_model=RunShape,
     status_code=202,
 )
-def cancel_run(services: With, who: Who, run_id: UUID) -> Run:
+def cancel_run(services: With, who: Who, run_id: RunId) -> Run:
     """Ask Fabric to stop a run's job. The run ends when Fabric confirms: follow its events."""
     return runs.cancel(services, who, run_id)
 
@@ -78,19 +99,19 @@ def cancel_run(services: With, who: Who, run_id: UUID) -> Run:
 @router.get(
     "/api/runs/{run_id}/compare/{other_id}", openapi_extra=needs(Right.RUNS_READ), responses=answers(404), response_model=ComparisonShape
 )
-def compare_runs(services: With, who: Who, run_id: UUID, other_id: UUID) -> Comparison:
+def compare_runs(services: With, who: Who, run_id: RunId, other_id: OtherRunId) -> Comparison:
     """Compare the figures of two runs: from the first to the other."""
     return runs.compare(services, who, run_id, other_id)
 
 
 @router.post(
     "/api/runs/{run_id}/restore",
-    openapi_extra=needs(Right.RUNS_RESTORE),
+    openapi_extra=needs(Right.RUNS_RESTORE, "run.restore", "run:{run_id}"),
     responses=answers(404, 409, 502),
     response_model=RunShape,
     status_code=202,
 )
-def restore_run(request: Request, services: With, who: Who, run_id: UUID, key: IdempotencyKey = None) -> JSONResponse:
+def restore_run(request: Request, services: With, who: Who, run_id: RunId, key: IdempotencyKey = None) -> JSONResponse:
     """Publish an earlier run's files to Files/results/current/ again, by a run of its own."""
     return Asking(services, who, request, key).answer(lambda new_id: accepted(runs.restore(services, who, run_id, run_id=new_id)))
 

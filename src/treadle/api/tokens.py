@@ -9,14 +9,14 @@ from fastapi import Path as InPath
 from treadle.actions import tokens
 from treadle.api.guard import GuardedRoute, Who, With, answers, needs
 from treadle.api.once import IdempotencyKey
-from treadle.api.shapes import CreateToken, NewToken, TokenShape, TokensList
+from treadle.api.shapes.service import CreateToken, NewToken, TokenShape, TokensList
 from treadle.control.access import Right
 from treadle.control.idempotency import started_id
 from treadle.control.tokens import Token
 
 router = APIRouter(route_class=GuardedRoute, tags=["tokens"])
 
-TokenId = Annotated[str, InPath(pattern=r"^[0-9a-f]{12}$", examples=["0123456789ab"])]
+TokenId = Annotated[str, InPath(description="The part of a token that is no secret.", pattern=r"^[0-9a-f]{12}$", examples=["0123456789ab"])]
 
 
 @router.get("/api/tokens", openapi_extra=needs(Right.TOKENS_MANAGE), responses=answers())
@@ -28,7 +28,7 @@ def list_tokens(
     return TokensList(tokens=[TokenShape.model_validate(token) for token in found])
 
 
-@router.post("/api/tokens", openapi_extra=needs(Right.TOKENS_MANAGE), responses=answers(409, 415), status_code=201)
+@router.post("/api/tokens", openapi_extra=needs(Right.TOKENS_MANAGE, "token.create", "token"), responses=answers(409, 415), status_code=201)
 def create_token(request: Request, services: With, who: Who, body: CreateToken, key: IdempotencyKey = None) -> NewToken:
     """Make a token. Its secret is in this answer alone: the same Idempotency-Key again is 409, since nothing could show it a second time."""
     token_id = started_id(who.subject, request.url.path, key).hex[:12] if key else None
@@ -37,7 +37,12 @@ def create_token(request: Request, services: With, who: Who, body: CreateToken, 
     return NewToken(**TokenShape.model_validate(made).model_dump(), secret=secret)
 
 
-@router.delete("/api/tokens/{token_id}", openapi_extra=needs(Right.TOKENS_MANAGE), responses=answers(404), response_model=TokenShape)
+@router.delete(
+    "/api/tokens/{token_id}",
+    openapi_extra=needs(Right.TOKENS_MANAGE, "token.revoke", "token:{token_id}"),
+    responses=answers(404),
+    response_model=TokenShape,
+)
 def revoke_token(services: With, who: Who, token_id: TokenId) -> Token:
     """Make a token worthless. Safe to repeat."""
     return tokens.revoke(services, who, token_id)

@@ -8,16 +8,17 @@ from typing import Annotated, Any, Final
 from uuid import UUID
 
 from fastapi import APIRouter, Header, Request
+from fastapi import Path as InPath
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from treadle.actions import uploads
 from treadle.api.guard import BYTES, App, GuardedRoute, Shared, Who, With, answers, needs
 from treadle.api.limits import declared_length
 from treadle.api.once import Asking, IdempotencyKey
 from treadle.api.problems import HttpProblem
-from treadle.api.shapes import CreateUpload, FileShape, Finalise, UploadShape
+from treadle.api.shapes.files import CreateUpload, FileShape, Finalise, UploadShape
 from treadle.clients.onelake import LakeFile
 from treadle.control.access import Right
 from treadle.control.uploads import Upload
@@ -34,13 +35,18 @@ _PROGRESS: Final[dict[str, Any]] = {
 }
 _BODY: Final = {"content": {BYTES: {"schema": {"type": "string", "format": "binary"}}}, "required": True}
 
+UploadId = Annotated[UUID, InPath(description="The upload, as the answer that began it named it.")]
 Offset = Annotated[int, Header(alias="Upload-Offset", ge=0, le=2**53, description="Where these bytes belong: what the lake has so far.")]
 
 
 @router.post(
-    "/api/uploads", openapi_extra=needs(Right.FILES_WRITE), responses=answers(409, 415, 502), response_model=UploadShape, status_code=201
+    "/api/uploads",
+    openapi_extra=needs(Right.FILES_WRITE, "upload.begin", "file"),
+    responses=answers(409, 415, 502),
+    response_model=UploadShape,
+    status_code=201,
 )
-def create_upload(request: Request, services: With, who: Who, body: CreateUpload, key: IdempotencyKey = None) -> JSONResponse:
+def create_upload(request: Request, services: With, who: Who, body: CreateUpload, key: IdempotencyKey = None) -> Response:
     """Begin an upload into Files/import/. An older file of that name stays readable until the new one is whole and verified."""
 
     def begin(upload_id: UUID) -> tuple[int, UploadShape, dict[str, str]]:
@@ -57,7 +63,7 @@ def create_upload(request: Request, services: With, who: Who, body: CreateUpload
     openapi_extra=needs(Right.FILES_WRITE),
     responses={**answers(404, 502), 200: {"headers": _PROGRESS}},
 )
-def show_upload(services: With, who: Who, response: Response, upload_id: UUID) -> UploadShape:
+def show_upload(services: With, who: Who, response: Response, upload_id: UploadId) -> UploadShape:
     """Show how far an upload has come."""
     upload, offset = uploads.get_upload(services, who, upload_id)
     response.headers.update(_headers(upload, offset))
@@ -70,7 +76,7 @@ def show_upload(services: With, who: Who, response: Response, upload_id: UUID) -
     responses={**answers(404, 502), 200: {"headers": _PROGRESS}},
     response_class=Response,
 )
-def resume_upload(services: With, who: Who, upload_id: UUID) -> Response:
+def resume_upload(services: With, who: Who, upload_id: UploadId) -> Response:
     """Ask where to go on: Upload-Offset."""
     upload, offset = uploads.get_upload(services, who, upload_id)
     return Response(headers=_headers(upload, offset))
@@ -78,12 +84,12 @@ def resume_upload(services: With, who: Who, upload_id: UUID) -> Response:
 
 @router.patch(
     "/api/uploads/{upload_id}",
-    openapi_extra={**needs(Right.FILES_WRITE), "requestBody": _BODY},
+    openapi_extra={**needs(Right.FILES_WRITE, "upload.send", "upload:{upload_id}"), "requestBody": _BODY},
     responses={**answers(404, 408, 409, 415, 502), 204: {"headers": _PROGRESS}},
     response_class=Response,
     status_code=204,
 )
-async def send_piece(request: Request, shared: Shared, who: Who, upload_id: UUID, upload_offset: Offset) -> Response:
+async def send_piece(request: Request, shared: Shared, who: Who, upload_id: UploadId, upload_offset: Offset) -> Response:
     """Send bytes, any number, from where the upload is. What arrives before a connection is cut is kept: ask for the offset and go on."""
     _require_bytes(request)
     _require_turn(shared)
@@ -102,23 +108,23 @@ async def send_piece(request: Request, shared: Shared, who: Who, upload_id: UUID
 
 @router.post(
     "/api/uploads/{upload_id}/finalise",
-    openapi_extra=needs(Right.FILES_WRITE),
+    openapi_extra=needs(Right.FILES_WRITE, "file.upload", "upload:{upload_id}"),
     responses=answers(404, 409, 415, 502),
     response_model=FileShape,
 )
-def finalise_upload(services: With, who: Who, upload_id: UUID, body: Finalise) -> LakeFile:
+def finalise_upload(services: With, who: Who, upload_id: UploadId, body: Finalise) -> LakeFile:
     """Verify the stored bytes by their SHA-256, and put the file in its place in one step. Safe to repeat."""
     return uploads.finalise(services, who, upload_id, body.sha256)
 
 
 @router.delete(
     "/api/uploads/{upload_id}",
-    openapi_extra=needs(Right.FILES_WRITE),
+    openapi_extra=needs(Right.FILES_WRITE, "upload.cancel", "upload:{upload_id}"),
     responses=answers(404, 409, 502),
     response_class=Response,
     status_code=204,
 )
-def cancel_upload(services: With, who: Who, upload_id: UUID) -> Response:
+def cancel_upload(services: With, who: Who, upload_id: UploadId) -> Response:
     """Give an upload up and clear its bytes away."""
     uploads.give_up(services, who, upload_id)
     return Response(status_code=204)

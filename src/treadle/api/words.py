@@ -28,7 +28,9 @@ _INSTEAD: Final = tuple(
         (r'--map ("?)([^"=]+)=([\w…]+)\1', r'"columns": {"\2": "\3"}'),
         (r"with --map\b", "with `columns`"),
         (r"Set TREADLE_USER or give --user", "Sign in as somebody who has a name"),
-        (r", and no file of that name is on this machine", ""),
+        (r"Ask for its profile", "Ask for it with POST at this address"),
+        (r"Follow the job until it has ended", "Follow it: GET /api/jobs/{job_id}/events"),
+        (r"retry the job", "POST /api/jobs/{job_id}/retry"),
     )
 )
 _AWAY: Final = "The database cannot be reached"

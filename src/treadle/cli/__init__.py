@@ -1,5 +1,7 @@
 """The command line of Treadle. This module loads nothing: until `main` runs, Ctrl-C would be answered with a traceback."""
 
+import atexit
+import gc
 import os
 import signal
 from types import FrameType
@@ -9,6 +11,9 @@ INTERRUPTED = 130
 
 def main() -> None:
     """Load the commands, which takes a moment, and run the one that was asked for."""
+    atexit.register(
+        gc.freeze
+    )  # at the end Python would look through all objects again and again: seconds, for memory that is given back anyway
     patient = signal.getsignal(signal.SIGINT) is not signal.default_int_handler  # whoever started us wants Ctrl-C ignored
     if not patient:
         signal.signal(signal.SIGINT, _leave)

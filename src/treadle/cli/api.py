@@ -1,7 +1,7 @@
 """treadle api: everything that Treadle does, over HTTP."""
 
 import socket
-from typing import Annotated
+from typing import Annotated, Final
 
 import structlog
 import typer
@@ -20,6 +20,8 @@ from treadle.settings import Settings, split_names
 
 log = structlog.get_logger()
 
+_DATABASE_WAIT_SECONDS: Final = 5  # a caller is better served by 503 and Retry-After than by silence
+
 
 @reported
 def api(
@@ -32,7 +34,7 @@ def api(
     json_output: Json = False,
 ) -> None:
     """Serve the HTTP API until Ctrl-C. Any number may run. Logs are JSON on standard error."""
-    with session(state, for_people=False) as wiring:
+    with session(state, for_people=False, database_wait_seconds=_DATABASE_WAIT_SECONDS) as wiring:
         require_migrated(wiring.own)
         app = create_app(wiring.services, api_settings(wiring.settings))
         listener = _listen(host or wiring.settings.api_host, wiring.settings.api_port if port is None else port)

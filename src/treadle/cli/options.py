@@ -36,10 +36,10 @@ def settings_of(state: Path | None, *, for_people: bool = True) -> Settings:
 
 
 @contextmanager
-def session(state: Path | None, *, for_people: bool = True) -> Generator[Wiring]:
-    """Everything a command works with, for as long as it runs."""
+def session(state: Path | None, *, for_people: bool = True, database_wait_seconds: float = 30) -> Generator[Wiring]:
+    """Everything a command works with, for as long as it runs. database_wait_seconds: as for `wired`."""
     settings = settings_of(state, for_people=for_people)
-    with wired(settings) as wiring:
+    with wired(settings, database_wait_seconds=database_wait_seconds) as wiring:
         yield wiring
 
 

@@ -79,24 +79,34 @@ def _work_until_idle(wiring: Wiring, drives: Worker, jobs: JobWorker) -> None:
 
 def _work(wiring: Wiring, drives: Worker, jobs: JobWorker, stop: threading.Event) -> None:
     """The runs in this thread; the jobs in another, from the moment when their tables are there."""
-    beside = threading.Thread(target=_work_off_jobs, args=(wiring, jobs, stop), name="job-worker")
-    beside.start()
-    try:
-        drives.run(stop)
-    finally:
-        stop.set()
-        beside.join()
+    with ThreadPoolExecutor(1, thread_name_prefix="job-worker") as beside:
+        jobs_end = beside.submit(_work_off_jobs, wiring, jobs, stop)
+        try:
+            drives.run(stop)
+        finally:
+            stop.set()
+        jobs_end.result()
 
 
 def _work_off_jobs(wiring: Wiring, jobs: JobWorker, stop: threading.Event) -> None:
-    while not stop.is_set() and not _migrated(wiring):
-        stop.wait(MIGRATION_LOOK_SECONDS)
-    if stop.is_set():
-        return
+    """Whatever ends this ends the process too: half a worker would look alive."""
+    try:
+        while not stop.is_set() and not _migrated(wiring):
+            stop.wait(MIGRATION_LOOK_SECONDS)
+        if not stop.is_set():
+            _do_jobs_and_tell(wiring, jobs, stop)
+    finally:
+        stop.set()
+
+
+def _do_jobs_and_tell(wiring: Wiring, jobs: JobWorker, stop: threading.Event) -> None:
     sweeping = threading.Thread(target=keep_sweeping, args=(wiring.sweep_notices, stop), name="notices")
     sweeping.start()
-    jobs.run(stop)
-    sweeping.join()
+    try:
+        jobs.run(stop)
+    finally:
+        stop.set()
+        sweeping.join()
 
 
 def _migrated(wiring: Wiring) -> bool:

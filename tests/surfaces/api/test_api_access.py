@@ -36,7 +36,7 @@ def test_every_route_says_which_right_it_needs(service):
     known = {*map(str, Right), "public", "signed-in"}
     assert [(method, path) for method, path, operation in found if operation.get("x-right") not in known] == []
     public = [path for _, path, operation in found if operation["x-right"] == "public"]
-    assert sorted(public) == ["/api/health/live", "/api/health/ready"]
+    assert sorted(public) == ["/", "/api", "/api/health/live", "/api/health/ready"]
 
 
 @pytest.mark.parametrize("role", [*Role, None])

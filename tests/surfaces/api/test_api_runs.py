@@ -145,5 +145,5 @@ def test_an_operator_sees_the_lock_and_only_an_admin_releases_it(service, put_fi
     assert told == [
         ("done", "lock.release", "test-admin"),
         ("asked", "lock.release", "test-admin"),
-        ("refused", "api.release_lock", "test-operator"),
+        ("refused", "lock.release", "test-operator"),
     ]

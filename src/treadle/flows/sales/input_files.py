@@ -46,7 +46,7 @@ def require_input_file(lake: OneLakeClient, name: str) -> None:
         return
     there = [file.name for file in list_input_files(lake)]
     raise NotFound(
-        f"{name} is not in {IMPORT}/, and no file of that name is on this machine.",
+        f"{name} is not in {IMPORT}/.",
         hint=("Files there: " + ", ".join(there[:20])) if there else "Upload it with: treadle files upload FILE",
         details={"input_file": name, "files": there},
     )

@@ -19,7 +19,7 @@ from treadle.clients.onelake import LakeFile
 from treadle.control.database import Database
 from treadle.control.jobs.job import Job, JsonValue, NewJob
 from treadle.control.jobs.kinds import Kind
-from treadle.control.jobs.queue import enqueue, get_job, retry_job
+from treadle.control.jobs.queue import enqueue, get_job, list_jobs, retry_job
 from treadle.control.jobs.run import JobContext
 from treadle.control.jobs.states import FINAL_ERRORS, JobState
 from treadle.control.statements import load_queries
@@ -103,7 +103,7 @@ def request_profile(  # noqa: PLR0913 - of what, for whom and how: each named
         InvalidInput, NotFound: as `cached_profile`.
     """
     file, reading = _present(services, file_name, wishes)
-    once = f"profile:{file.name}:{file.etag}:{reading.sha256}"
+    once = _once(file, reading)
     payload = {"file_name": file.name, "etag": file.etag, "columns": dict(reading.columns), "sheet": reading.sheet}
     wanted = once
     while True:
@@ -115,6 +115,14 @@ def request_profile(  # noqa: PLR0913 - of what, for whom and how: each named
             return _begun_again(own, job, requested_by) if _worth_another_try(job) else job
         if not find_profile(own, file.name, file.etag, reading):
             wanted = f"{once}:after:{job.job_id}"  # its profile was cleared away, or is of a later version: the next job in line
+
+
+def profile_job(services: SalesServices, own: Database, file_name: str) -> Job | None:
+    """The newest job that was to look into the file's present version. None: none is kept. Raises as `cached_profile`."""
+    file, reading = _present(services, file_name, None)
+    once = _once(file, reading)
+    found = list_jobs(own, kind=KIND, key=f"file:{file.name}").jobs
+    return next((job for job in found if job.once == once or (job.once or "").startswith(f"{once}:after:")), None)
 
 
 def profile_kind(services: SalesServices, own: Database) -> Kind:
@@ -150,6 +158,11 @@ def _present(services: SalesServices, file_name: str, wishes: Wishes | None) -> 
         stored = stored_mapping(services.lake, file_name)
         columns, sheet = stored.columns if columns is None else columns, sheet or stored.sheet
     return file, Reading(columns, sheet, services.app_version)
+
+
+def _once(file: LakeFile, reading: Reading) -> str:
+    """What is asked for once: these bytes, read in this way."""
+    return f"profile:{file.name}:{file.etag}:{reading.sha256}"
 
 
 def _worth_another_try(job: Job) -> bool:

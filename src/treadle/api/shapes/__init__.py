@@ -1,0 +1,1 @@
+"""The answers' shapes, as the OpenAPI shows them."""
