@@ -79,7 +79,7 @@ def csv_file(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
-def eventually(holds: Callable[[], object], *, seconds: float = 20, what: str = "the condition") -> None:
+def eventually(holds: Callable[[], object], *, seconds: float = 45, what: str = "the condition") -> None:
     """Wait until something holds; fail when it does not in time."""
     pause = threading.Event()
     for _ in range(int(seconds / 0.05)):

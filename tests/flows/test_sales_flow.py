@@ -227,7 +227,7 @@ def test_a_trigger_that_lost_its_run_cancels_the_job_that_it_just_started(treadl
     environment.cloud.faults.post([FaultRule("fabric.RunOnDemandItemJob", "slow", args={"seconds": 3})])
     with ThreadPoolExecutor(1) as thread:
         starting = thread.submit(start, treadle, csv_file())
-        eventually(lambda: runs.active_runs(treadle.database), what="the run row")
+        eventually(lambda: not environment.cloud.faults.unused(), what="the request to Fabric")
         release_lock(treadle.sales, "grace", "I know better", even_if_running=True)
         with pytest.raises(Conflict):
             starting.result()

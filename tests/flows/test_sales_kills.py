@@ -26,7 +26,7 @@ from treadle.sandbox.faults import FaultRule
 from treadle.wiring import Wiring
 
 pytestmark = pytest.mark.kills
-RENAME = "onelake.Path.Create"  # OneLake renames by creating the new path
+RENAME = "onelake.Path.Rename"  # puts a staged upload in place, which happens under the lock
 
 
 @pytest.fixture
@@ -68,8 +68,8 @@ def kill(child: subprocess.Popen[bytes]) -> None:
     child.wait()
 
 
-def slow(operation: str, seconds: float = 5, *, after: int = 0) -> FaultRule:
-    return FaultRule(operation, "slow", after=after, args={"seconds": seconds})
+def slow(operation: str, seconds: float = 5) -> FaultRule:
+    return FaultRule(operation, "slow", args={"seconds": seconds})
 
 
 def newest(treadle: Wiring) -> Run:
@@ -87,7 +87,7 @@ def is_active(treadle: Wiring) -> bool:
 class TestStarter:
     def test_killed_before_the_trigger_leaves_no_job_and_the_run_fails(self, treadle, drive, environment, process, csv_file):
         before = all_jobs(treadle)
-        environment.cloud.faults.post([slow(RENAME, after=1)])  # the first creation stages the upload, before the lock is taken
+        environment.cloud.faults.post([slow(RENAME)])
         starter = process("run", "start", str(csv_file()))
         eventually(lambda: not environment.cloud.faults.unused(), what="the upload being put in place")
         assert is_active(treadle)
@@ -111,9 +111,9 @@ class TestStarter:
         self, treadle, drive, environment, process, csv_file
     ):
         before = all_jobs(treadle)
-        environment.cloud.faults.post([slow("fabric.RunOnDemandItemJob", 2)])
+        environment.cloud.faults.post([slow("fabric.RunOnDemandItemJob", 4)])
         starter = process("run", "start", str(csv_file()))
-        eventually(lambda: is_active(treadle), what="the run row")
+        eventually(lambda: not environment.cloud.faults.unused(), what="the trigger being under way")
         with blocked(environment, f"SELECT 1 FROM pipeline_runs WHERE run_id = '{newest(treadle).run_id}' FOR UPDATE") as somebody_waits:
             eventually(somebody_waits, what="the starter waiting to record its job")
             kill(starter)
@@ -188,7 +188,7 @@ class TestDatabase:
     def test_stopped_between_lock_and_trigger_fabric_is_not_asked(self, treadle, drive, environment, process, csv_file):
         """The starter's sign of life went with its session: the worker may have ended the run, and another one may have the lock."""
         before = all_jobs(treadle)
-        environment.cloud.faults.post([slow("onelake.Path.Rename", 3)])
+        environment.cloud.faults.post([slow(RENAME, 3)])
         starter = process("run", "start", str(csv_file()))
         eventually(lambda: is_active(treadle) and not environment.cloud.faults.unused(), what="the renaming under the run's lock")
         environment.postgres.stop_immediately()

@@ -111,6 +111,11 @@ def test_an_authority_that_is_not_there_is_unavailable(authority):
     assert SECRET not in str(raised.value.details)
 
 
+def test_a_deadline_that_passes_before_the_request_leaves_entra_unreached_not_misunderstood(server, authority):
+    with pytest.raises(Unavailable, match="the deadline passed"):
+        credential(WS, WS, SECRET, authority_url=server.url, ca_file=authority.ca_file, token_seconds=0).get_token(FABRIC_SCOPE)
+
+
 def test_an_authority_that_is_not_trusted_is_said_to_be_so(server):
     with pytest.raises(Unavailable, match="not trusted") as raised:
         credential(WS, WS, SECRET, authority_url=server.url, token_seconds=4).get_token(FABRIC_SCOPE)

@@ -131,8 +131,10 @@ class ConfinedTransport(RequestsTransport):
         """Send once, and record how it ended."""
         self._confine(request.url)
         left = seconds_left(_READ_SECONDS) or 0.0
-        if left <= 0:
-            raise ServiceRequestTimeoutError("the deadline passed")
+        if left <= 0:  # noted, since azure-identity passes no error on as it was raised
+            late = NotSent("the deadline passed")
+            self._note(request, late, None, time.monotonic())
+            raise ServiceRequestTimeoutError(late.reason)
         started = time.monotonic()
         try:
             response = self._send(

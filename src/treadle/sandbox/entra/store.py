@@ -6,6 +6,7 @@ Sources: Microsoft identity platform, OAuth 2.0 client credentials flow; access 
 import base64
 import hmac
 import secrets
+import string
 import threading
 import uuid
 from collections.abc import Iterable, Mapping
@@ -146,7 +147,7 @@ class EntraStore:
         roles: Iterable[str] = (),
     ) -> Client:
         """Add an application with a generated secret; `public` gives it none."""
-        secret = None if public else secrets.token_urlsafe(30)
+        secret = None if public else _new_secret()
         client = Client(str(uuid.uuid4()), str(uuid.uuid4()), display_name, secret, secret_expires_at, tuple(roles))
         with self._lock:
             self._clients[client.client_id] = client
@@ -294,6 +295,11 @@ def _bad_scope(scope: str) -> NoReturn:
     raise SignInRefused(70011, "invalid_scope", 400, message)
 
 
+def _new_secret() -> str:
+    """A client secret; it never starts with a dash, which a command line would take for an option."""
+    return f"{secrets.choice(string.ascii_letters)}{secrets.token_urlsafe(30)}"
+
+
 def _new_identity(folder: Path) -> dict[str, Any]:
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
@@ -303,7 +309,7 @@ def _new_identity(folder: Path) -> dict[str, Any]:
         "credentials": {
             "tenant_id": str(uuid.uuid4()),
             "client_id": str(uuid.uuid4()),
-            "client_secret": secrets.token_urlsafe(30),
+            "client_secret": _new_secret(),
             "client_object_id": str(uuid.uuid4()),
             "owner_upn": "owner@treadle.onmicrosoft.com",
             "owner_object_id": str(uuid.uuid4()),
