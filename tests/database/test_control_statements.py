@@ -89,7 +89,7 @@ OPTIONAL = {
 RUNS = 100_000
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")  # a worker may come back to this module
 def big(server) -> str:
     """100,000 runs with an event each; the newest three are active. No statistics are missing."""
     conninfo = make_conninfo(server.admin_dsn, dbname=conninfo_to_dict(server.create_database("big"))["dbname"])

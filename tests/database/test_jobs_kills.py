@@ -201,7 +201,7 @@ def test_processes_that_relieve_each_other_with_overlap_strand_nothing(place, ow
             [old] = list(hired.at_work)
             hired.hire()
             [young] = set(hired.at_work) - {old}
-            wait_until(lambda young=young: at_work(young), seconds=PATIENCE_SECONDS)
+            wait_until(lambda both=(old, young): all(map(at_work, both)), seconds=PATIENCE_SECONDS)
             left.append(hired.dismiss(old))
         wait_until(lambda: all_ended(own), seconds=PATIENCE_SECONDS)
         left += [hired.dismiss(name) for name in list(hired.at_work)]
