@@ -2,9 +2,7 @@
 
 import hashlib
 import json
-import os
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import uuid4
@@ -242,24 +240,6 @@ def test_without_an_override_a_run_that_is_being_triggered_is_not_released(tread
         with pytest.raises(Conflict, match="being triggered"):
             release_lock(treadle.sales, "grace", "impatient")
         drive(starting.result())
-
-
-def test_a_standing_worker_clears_away_uploads_that_died_long_ago(treadle, environment):
-    staging = lake_folder(environment) / "Files/.treadle/uploads"
-    staging.mkdir(parents=True, exist_ok=True)
-    dead, alive = staging / "died-yesterday", staging / "under-way"
-    for file in (dead, alive):
-        file.write_bytes(b"half a workbook")
-    two_days_ago = time.time() - 2 * 86_400
-    os.utime(dead, (two_days_ago, two_days_ago))
-    worker, stop = treadle.worker(), threading.Event()
-    with ThreadPoolExecutor(1) as thread:
-        running = thread.submit(worker.run, stop)
-        eventually(lambda: not dead.exists(), what="the clearing")
-        stop.set()
-        running.result()
-    assert alive.exists()
-    alive.unlink()
 
 
 def test_a_cancel_during_the_trigger_is_carried_out_once_there_is_a_job(treadle, drive, environment, csv_file):

@@ -199,7 +199,7 @@ class TestDatabase:
 
     def test_stopped_while_the_trigger_is_under_way_the_job_is_adopted_afterwards(self, treadle, drive, environment, process, csv_file):
         before = all_jobs(treadle)
-        environment.cloud.faults.post([slow("fabric.RunOnDemandItemJob", 2)])
+        environment.cloud.faults.post([slow("fabric.RunOnDemandItemJob")])
         starter = process("run", "start", str(csv_file()))
         eventually(lambda: all_jobs(treadle) - before, what="the job")
         environment.postgres.stop_immediately()
