@@ -20,6 +20,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from treadle.errors import InvalidInput, MissingSettings
 
 STATE_FILE_NAME = "treadle.env"
+STARTING_FILE_NAME = "starting.env"  # the same for the processes of `treadle up`, which must be ready before others find treadle.env
 DEFAULT_STATE = Path(".treadle")
 SECRETS_TOML = Path(".streamlit/secrets.toml")
 
@@ -245,7 +246,7 @@ def state_dir(explicit: Path | None, environ: Mapping[str, str] = os.environ) ->
 
 
 def load_settings(state: Path | None = None) -> Settings:
-    """Read the settings.
+    """Read the settings. TREADLE_STATE_FILE names another file than treadle.env in the state directory; `treadle up` sets it for its own processes.
 
     Raises:
         MissingSettings: names every setting that is missing, not only the first.
@@ -260,7 +261,7 @@ def load_settings(state: Path | None = None) -> Settings:
 def _state_values(state: Path | None) -> dict[str, Any]:
     if state is None:
         return {}
-    path = state / STATE_FILE_NAME
+    path = state / os.environ.get("TREADLE_STATE_FILE", STATE_FILE_NAME)
     if not path.exists():
         raise _not_running(state)
     return {name.lower(): value for name, value in dotenv_values(path, interpolate=False).items() if value}

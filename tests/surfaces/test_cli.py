@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import urllib.request
 from pathlib import Path
 
 import psutil
@@ -233,13 +234,17 @@ def test_up_writes_what_others_need_and_removes_it_when_it_stops(tmp_path):
     )
     try:
         pause = threading.Event()
-        for _ in range(600):
+        for _ in range(1800):
             if (state / "treadle.env").exists() or child.poll() is not None:
                 break
             pause.wait(0.05)
         lines = (state / "treadle.env").read_text().splitlines()
         assert all("=" in line for line in lines)
         assert (state / "treadle.env").stat().st_mode & 0o077 == 0
+        [api_url] = [line.partition("=")[2] for line in lines if line.startswith("TREADLE_API_URL=")]
+        assert api_url.endswith("/api")
+        with urllib.request.urlopen(f"{api_url}/health/ready", timeout=10) as ready:  # at once: the file says that all is ready
+            assert ready.status == 200
         second = subprocess.run(
             [sys.executable, "-m", "treadle", "up", "--state", str(state)], capture_output=True, text=True, timeout=30, check=False
         )

@@ -21,7 +21,7 @@ from treadle.control.migrate import migrate
 from treadle.errors import Conflict, InvalidInput
 from treadle.flows.sales import deploy
 from treadle.logs import configure_logs, hide_secrets
-from treadle.settings import DEFAULT_STATE, STATE_FILE_NAME, Settings, load_settings
+from treadle.settings import DEFAULT_STATE, STARTING_FILE_NAME, STATE_FILE_NAME, Settings
 from treadle.wiring import wired
 
 log = structlog.get_logger()
@@ -39,6 +39,7 @@ class LocalEnvironment:
     settings: Settings
     cloud: Any  # the Sandbox and the EmbeddedPostgres, for tests in the same process
     postgres: Any
+    values: Mapping[str, str]  # the settings as they stand in the file
 
 
 @reported
@@ -54,8 +55,9 @@ def up(
     del headless  # there is no portal to open yet; the option is there so that scripts need not change
     stop = stop_on_signal()
     _require_folder(state)
-    with _logs_in(state / "logs" / "up.jsonl"), local_environment(state) as environment, contextlib.ExitStack() as running:
+    with _logs_in(state / "logs" / "up.jsonl"), local_environment(state, announced=False) as environment, contextlib.ExitStack() as running:
         api_url = _start_processes(environment, running, stop)
+        _write_env(environment.state / STATE_FILE_NAME, {**environment.values, "TREADLE_API_URL": f"{api_url}/api"})
         places = {"state": str(environment.state), "settings": str(environment.state / STATE_FILE_NAME), "api": api_url}
         facts = places | _endpoints(environment.settings)
         if json_output:
@@ -86,8 +88,10 @@ def sandbox(
 
 
 @contextlib.contextmanager
-def local_environment(state: Path) -> Generator[LocalEnvironment]:
+def local_environment(state: Path, *, announced: bool = True) -> Generator[LocalEnvironment]:
     """Start sandbox and database in this process, put notebook and pipeline in place, write `treadle.env`; stop all on leaving.
+
+    announced: False leaves `treadle.env`, by which other commands find the environment, to the caller; our own processes have STARTING_FILE_NAME.
 
     Raises:
         Conflict: another process has this state directory up already.
@@ -97,14 +101,16 @@ def local_environment(state: Path) -> Generator[LocalEnvironment]:
 
     state = state.absolute()
     _require_folder(state)
-    with _sole_owner(state), _settings_file(state), EmbeddedPostgres(state / "postgres") as postgres, Sandbox(state) as cloud:
+    with _sole_owner(state), _settings_files(state), EmbeddedPostgres(state / "postgres") as postgres, Sandbox(state) as cloud:
         values = _connection_values(cloud, postgres)
         secret = values["FABRIC_CLIENT_SECRET"]
         hide_secrets([secret])
         items = _deploy(values)
         _migrate(postgres.conninfo)
-        _write_env(state, values | items)
-        yield LocalEnvironment(state, load_settings(state), cloud, postgres)
+        values |= items
+        for name in (STARTING_FILE_NAME, *([STATE_FILE_NAME] if announced else [])):
+            _write_env(state / name, values)
+        yield LocalEnvironment(state, _read(values), cloud, postgres, values)
 
 
 def _migrate(conninfo: Mapping[str, Any]) -> None:
@@ -147,28 +153,36 @@ def _connection_values(cloud: Any, postgres: Any) -> dict[str, str]:
 def _deploy(values: dict[str, str]) -> dict[str, str]:
     """Create workspace and lakehouse, and publish notebook and pipeline, through the same client and API as in production."""
     not_yet = dict.fromkeys(("FABRIC_WORKSPACE_ID", "FABRIC_LAKEHOUSE_ID", "FABRIC_PIPELINE_ID"), deploy.ZERO_GUID)
-    settings = Settings(**{name.lower(): value for name, value in (values | not_yet).items()})  # pyright: ignore[reportArgumentType] - parsed by pydantic
-    with wired(settings) as wiring:
+    with wired(_read(values | not_yet)) as wiring:
         place = deploy.deploy_all(wiring.fabric, workspace_name=WORKSPACE)
     return {"FABRIC_WORKSPACE_ID": place.workspace_id, "FABRIC_LAKEHOUSE_ID": place.lakehouse_id, "FABRIC_PIPELINE_ID": place.pipeline_id}
 
 
-def _write_env(state: Path, values: dict[str, str]) -> None:
-    """Write treadle.env in one step, readable by its owner alone: it holds the sandbox's client secret."""
-    temporary = state / f".{STATE_FILE_NAME}.new"
+def _read(values: Mapping[str, str]) -> Settings:
+    return Settings(**{name.lower(): value for name, value in values.items()})  # pyright: ignore[reportArgumentType] - parsed by pydantic
+
+
+def _write_env(path: Path, values: Mapping[str, str]) -> None:
+    """Write it in one step, readable by its owner alone: it holds the sandbox's client secret."""
+    temporary = path.with_name(f".{path.name}.new")
     with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         file.writelines(f"{name}={value}\n" for name, value in values.items())
-    temporary.replace(state / STATE_FILE_NAME)
+    temporary.replace(path)
 
 
 @contextlib.contextmanager
-def _settings_file(state: Path) -> Generator[None]:
+def _settings_files(state: Path) -> Generator[None]:
     """There is a treadle.env only while everything is up; one that a killed `up` left behind would send others nowhere."""
-    (state / STATE_FILE_NAME).unlink(missing_ok=True)
+
+    def remove() -> None:
+        for name in (STATE_FILE_NAME, STARTING_FILE_NAME):
+            (state / name).unlink(missing_ok=True)
+
+    remove()
     try:
         yield
     finally:
-        (state / STATE_FILE_NAME).unlink(missing_ok=True)
+        remove()
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """Processes that `treadle up` keeps running beside itself: each in a session of its own, started again when it dies, stopped with us."""
 
 import contextlib
+import os
 import socket
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import IO, Final
 import structlog
 
 from treadle.errors import Unavailable
+from treadle.settings import STARTING_FILE_NAME
 
 log = structlog.get_logger()
 
@@ -44,6 +46,7 @@ def _keep(command: str, options: Sequence[str], state: Path, log_file: IO[bytes]
             stdout=log_file,
             stderr=log_file,
             start_new_session=True,
+            env={**os.environ, "TREADLE_STATE_FILE": STARTING_FILE_NAME},
         )
         (state / f"{command}.pid").write_text(str(process.pid))
         while process.poll() is None and not stop.wait(0.2):

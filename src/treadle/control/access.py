@@ -1,8 +1,8 @@
 """Who may do what: roles, rights and principals, and the one table that joins them. Pure.
 
     viewer   reads everything but the audit
-    operator also starts, cancels and restores runs, brings files, manages jobs
-    admin    also releases the lock, manages tokens, reads the audit
+    operator also starts, cancels and restores runs, brings files, manages jobs, releases a dead lock
+    admin    also releases the lock of a run that may still go on, deploys items, manages tokens, reads the audit
 
 A principal without a role may nothing. Scopes only ever take away: a token of an admin with the scope `runs:read` reads runs, no more.
 """

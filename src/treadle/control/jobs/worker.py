@@ -29,7 +29,7 @@ from treadle.errors import TreadleError
 
 log = structlog.get_logger()
 
-IDLE_SECONDS: Final = 0.5  # between two looks for work, of each slot that has none
+IDLE_SECONDS: Final = 0.5  # between two looks for work, of all slots together, while there is none
 BEAT_SECONDS: Final = (
     2.0  # between two heartbeats, or a third of the shortest lease: also how soon a step in the middle hears of a cancellation
 )
@@ -119,7 +119,7 @@ class JobWorker:
     def _slot(self, stop: threading.Event) -> None:
         while not stop.is_set():
             if not self._calmly(lambda: self._claim_and_do(stop)):
-                stop.wait(self._idle_seconds * _jitter())
+                stop.wait(self._idle_seconds * self._slots * _jitter())  # together as often as one would look alone
 
     def _calmly(self, work: Callable[[], int]) -> int:
         """What fails here is the database, or a defect of ours; neither may end the worker."""
