@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+from collections.abc import Collection
 from contextlib import ExitStack, contextmanager
 
 import pytest
@@ -149,7 +150,8 @@ def test_two_hundred_jobs_survive_kills_of_their_workers_and_of_the_database(pla
     assert_nothing_was_lost_or_done_twice(own)
 
 
-def assert_nothing_was_lost_or_done_twice(own, jobs: int = JOBS) -> None:
+def assert_nothing_was_lost_or_done_twice(own, jobs: int = JOBS, frozen_at: Collection = ()) -> None:
+    """frozen_at: jobs of a worker that was stopped between looking at its lease and making an effect; that one effect may come late, no second one."""
     states = own.read("SELECT state, count(*) AS n FROM treadle.jobs GROUP BY state")
     assert states == [{"state": "SUCCEEDED", "n": jobs}]
     steps = own.read("SELECT count(*) AS n, count(DISTINCT (job_id, name)) AS different FROM treadle.job_steps WHERE state = 'DONE'")
@@ -160,7 +162,9 @@ def assert_nothing_was_lost_or_done_twice(own, jobs: int = JOBS) -> None:
     begun: dict = {}
     for row in own.read("SELECT job_id, step FROM treadle.begun ORDER BY number"):
         begun.setdefault(row["job_id"], []).append(row["step"])
-    assert all(order == sorted(order) for order in begun.values()), "a step was begun after a later one"
+    for job_id, order in begun.items():
+        without_one = [order[:n] + order[n + 1 :] for n in range(len(order))] if job_id in frozen_at else []
+        assert any(steps == sorted(steps) for steps in [order, *without_one]), f"a step was begun after a later one: {order}"
     positions = own.read("SELECT DISTINCT name, position FROM treadle.job_steps ORDER BY position")
     assert [(row["name"], row["position"]) for row in positions] == [(name, place + 1) for place, name in enumerate(STEPS)]
     overlapping = own.read(
@@ -222,7 +226,7 @@ def test_a_worker_that_is_frozen_for_longer_than_its_lease_writes_nothing_when_i
         frozen.send_signal(signal.SIGCONT)
         wait_until(lambda: all_ended(own), seconds=PATIENCE_SECONDS)
     assert all(get_job(own, job_id).attempt > 1 for job_id in held)
-    assert_nothing_was_lost_or_done_twice(own)
+    assert_nothing_was_lost_or_done_twice(own, frozen_at=held)
 
 
 def frozen_at_work(own, hired: Crew) -> tuple[subprocess.Popen, list]:

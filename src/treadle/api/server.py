@@ -1,6 +1,7 @@
 """The API as a process: uvicorn with our limits, one orderly way to stop, and sockets that notice a peer that is gone."""
 
 import logging
+import resource
 import socket
 import threading
 from typing import Final, cast
@@ -15,6 +16,7 @@ GRACE_SECONDS: Final = 10  # what is under way when the process is told to stop 
 _KEEP_ALIVE_SECONDS: Final = 75
 _GONE_MILLISECONDS: Final = 30_000  # a peer that acknowledges nothing for so long has vanished
 _BACKLOG: Final = 512
+_OPEN_FILES: Final = 16_384
 
 
 class Server(uvicorn.Server):
@@ -65,6 +67,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 def serve(app: FastAPI, listener: socket.socket, stop: threading.Event) -> None:
     """Serve until told to stop; then let what is under way end."""
+    _allow_many_connections()
     server = make_server(app)
 
     def stop_when_told() -> None:
@@ -74,6 +77,14 @@ def serve(app: FastAPI, listener: socket.socket, stop: threading.Event) -> None:
     threading.Thread(target=stop_when_told, name="api-stop", daemon=True).start()
     server.run(sockets=[listener])
     stop.set()
+
+
+def _allow_many_connections() -> None:
+    """Each connection is an open file, and many systems let a process have 1,024 until it asks for the more that it may have."""
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if most == resource.RLIM_INFINITY else min(_OPEN_FILES, most)
+    if allowed != resource.RLIM_INFINITY and allowed < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 def _already_told(record: logging.LogRecord) -> bool:

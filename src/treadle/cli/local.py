@@ -108,8 +108,7 @@ def local_environment(state: Path, *, announced: bool = True) -> Generator[Local
         items = _deploy(values)
         _migrate(postgres.conninfo)
         values |= items
-        for name in (STARTING_FILE_NAME, *([STATE_FILE_NAME] if announced else [])):
-            _write_env(state / name, values)
+        _write_env(state / (STATE_FILE_NAME if announced else STARTING_FILE_NAME), values)
         yield LocalEnvironment(state, _read(values), cloud, postgres, values)
 
 

@@ -293,6 +293,8 @@ def test_a_thousand_requests_that_are_cut_off_leave_nothing_behind(service, acti
         for number in range(1_000):
             with socket.create_connection((place.hostname, place.port), timeout=10) as connection:
                 connection.sendall(lines[number % len(lines)].encode())
+            if number % 100 == 99:  # no more at once than a process may have files
+                eventually(lambda: connections_to(place.port) <= before + 100, what="the end of most connections")
         eventually(lambda: "treadle_event_listeners 0.0" in other.viewer.get("/metrics").text, what="the end of the last listener")
         eventually(lambda: other.app.state.treadle.hub._topics == {}, what="an empty list of topics")
         eventually(lambda: connections_to(place.port) <= before + 2, what="the end of the connections")
