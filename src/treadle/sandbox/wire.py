@@ -120,7 +120,12 @@ def _retry_after(args: Mapping[str, Any]) -> dict[str, str]:
 
 
 async def _send_slowly(args: Mapping[str, Any], held: HeldAnswer, send: Send) -> None:
-    pause = min(float(args.get("seconds", 1.0)), _SLOWEST_SECONDS) / (_PIECES + 1)
+    seconds = min(float(args.get("seconds", 1.0)), _SLOWEST_SECONDS)
+    if not held.body:  # its head alone is the whole answer
+        await asyncio.sleep(seconds)
+        await held.send(send)
+        return
+    pause = seconds / (_PIECES + 1)
     await asyncio.sleep(pause)
     await send(held.start)
     size = -(-len(held.body) // _PIECES)

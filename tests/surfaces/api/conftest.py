@@ -188,7 +188,7 @@ def finished_run(service: Service, put_file: Callable[..., str]) -> Callable[...
     return run
 
 
-def eventually(holds: Callable[[], object], *, seconds: float = 20, what: str = "the condition") -> None:
+def eventually(holds: Callable[[], object], *, seconds: float = 45, what: str = "the condition") -> None:
     """Wait until something holds; fail when it does not in time."""
     pause, deadline = threading.Event(), time.monotonic() + seconds
     while time.monotonic() < deadline:

@@ -160,7 +160,12 @@ def test_while_one_request_sends_another_is_refused(service, name):
     head = f"PATCH {url} HTTP/1.1\r\nHost: localhost\r\nAuthorization: {service.operator.headers['Authorization']}\r\nContent-Type: {BYTES}\r\nUpload-Offset: 0\r\nContent-Length: {len(CONTENT)}\r\n\r\n"
     with socket.create_connection((place.hostname, place.port), timeout=10) as first:
         first.sendall(head.encode() + CONTENT[:1000])
-        eventually(lambda: finalise(service, url).json()["code"] == "upload_busy")
+        eventually(lambda: service.app.state.treadle.receiving == 1, what="the first request being received")
+        first.settimeout(2)
+        with pytest.raises(TimeoutError):
+            first.recv(1)  # it holds the upload: nothing else could keep its answer back for so long
+        first.settimeout(30)
+        assert finalise(service, url).json()["code"] == "upload_busy"
         refused = send(service, url, 0, b"x")
         assert (refused.json()["code"], refused.headers["Retry-After"]) == ("upload_busy", "1")
         first.sendall(CONTENT[1000:])
