@@ -448,3 +448,15 @@ def test_rows_that_are_wider_than_the_header_are_reported(read):
     table = read("order_id,revenue\n1,2,50\n4,5,75\n")
     assert "header names only 2" in checks(table)["unnamed_fields"]
     assert "unnamed_fields" not in checks(read("order_id,revenue\n1,2\n"))
+
+
+@pytest.mark.parametrize("name", ["orders [2026].csv", "a*b?.csv", "{x} [!a].tsv", "[y].parquet"])
+def test_a_name_with_signs_that_patterns_are_made_of_is_a_name(read, tmp_path, name):
+    (tmp_path / "orders 2.csv").write_text("order_id,revenue\nanother,1\n")
+    if name.endswith(".parquet"):
+        pl.DataFrame({"order_id": ["x"], "revenue": [2.5]}).write_parquet(tmp_path / name)
+        table = read(tmp_path / name)
+    else:
+        table = read("order_id,revenue\nx,2.5\n".replace(",", "\t" if name.endswith(".tsv") else ","), name=name)
+    assert column(table, "order_id") == ["x"]
+    assert column(table, "revenue") == [Decimal("2.5")]

@@ -100,7 +100,7 @@ def over_the_fastest(table: CleanTable, folder: Path) -> CleanTable:
         table.parquet.replace(path)
     elif not short:
         table.frame.sink_parquet(path, compression="snappy")
-    frame = pl.scan_parquet(path) if path.exists() else table.frame
+    frame = pl.scan_parquet(path, glob=False) if path.exists() else table.frame
     return replace(table, frame=frame.collect().lazy() if short else frame, parquet=None)
 
 

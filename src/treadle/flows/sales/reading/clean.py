@@ -173,7 +173,7 @@ def _stream(read: pl.LazyFrame, names: list[str], counted: list[pl.Expr], scratc
     path = scratch / _PARQUET_NAME
     sink = read.select(names).sink_parquet(path, compression="snappy", lazy=True)
     counts = pl.collect_all([sink, read.select(counted)], engine="streaming")[1].row(0, named=True)
-    return pl.scan_parquet(path), counts, path
+    return pl.scan_parquet(path, glob=False), counts, path
 
 
 def _lost(raw: RawTable, sources: Mapping[str, str], rules: Mapping[str, ColumnRule], cleaned: _Cleaned) -> dict[str, int]:

@@ -143,6 +143,7 @@ def short_rows_finding(text: TextFile, layout: Layout, row_count: int) -> list[F
     """Report rows with fewer fields than the header; what is missing there was read as empty. Not told where fields span lines."""
     lines = pl.scan_csv(
         text.path,
+        glob=False,
         has_header=False,
         schema={"line": pl.String},
         separator="\x1f",
@@ -169,6 +170,7 @@ def short_rows_finding(text: TextFile, layout: Layout, row_count: int) -> list[F
 def _scan(path: Path, layout: Layout) -> pl.LazyFrame:
     return pl.scan_csv(
         path,
+        glob=False,  # a name may have brackets in it
         has_header=False,
         schema={str(position): pl.String for position in range(len(layout.headers))},
         separator=layout.delimiter,

@@ -104,7 +104,7 @@ def _clean_text(text: TextFile, mapping: Mapping[str, str], scratch: Path, wante
 
 def _read_parquet(path: Path, mapping: Mapping[str, str], scratch: Path, *, incomplete: bool) -> CleanTable:
     try:
-        frame = pl.scan_parquet(path)
+        frame = pl.scan_parquet(path, glob=False)
         headers = frame.collect_schema().names()
         by_position = frame.select(pl.col(name).alias(str(position)) for position, name in enumerate(headers))
         return _cleaned(RawTable(by_position, tuple(headers), in_memory=False), mapping, scratch, incomplete=incomplete)
