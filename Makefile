@@ -31,8 +31,8 @@ setup: $(RUN_STAMP) ## install what Treadle needs into .venv
 demo: setup ## set up, then the main job end to end in a temporary sandbox
 	$(BIN)/treadle demo
 
-up: setup ## start sandbox, database, worker and API, and keep them running
-	$(BIN)/treadle up
+up: setup ## start everything, run two samples, open the portal, and keep it running
+	$(BIN)/treadle up --with-samples
 
 test: $(DEV_STAMP) ## set up, then run every test (TESTS=path to run some)
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(TESTS)

@@ -16,7 +16,7 @@ from typer.main import get_command
 
 from treadle import settings
 from treadle.cli.commands import app
-from treadle.cli.output import EXIT_CODES, EXIT_MEANINGS
+from treadle.cli.exit_codes import EXIT_CODES, EXIT_MEANINGS
 
 REFERENCE = Path(__file__).parent / "reference"
 
@@ -39,7 +39,9 @@ def commands_page() -> str:
         "Every command takes `--json` where it has data to give; data go to standard output, messages to standard error.",
         "",
     ]
-    for path, command in _commands(get_command(app), "treadle"):
+    group = get_command(app)
+    group.load_all()  # type: ignore[attr-defined]
+    for path, command in _commands(group, "treadle"):
         context = typer.Context(command, info_name=path)
         usage = " ".join(command.collect_usage_pieces(context))
         lines += [f"## `{path}`", "", f"`{path} {usage}`", "", (command.help or "").strip(), ""]

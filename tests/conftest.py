@@ -11,6 +11,7 @@ import pytest
 from hypothesis import settings
 
 from tests import canaries
+from treadle.clients import quotas
 from treadle.sandbox.entra.store import TOKEN_LIFETIME_SECONDS
 from treadle.sandbox.fabric.workshop import Options
 from treadle.sandbox.server import Sandbox
@@ -28,6 +29,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     without_tool = [item for item in items if any(not shutil.which(mark.args[0]) for mark in item.iter_markers("needs"))]
     items[:] = [item for item in items if item not in without_tool]
     config.hook.pytest_deselected(items=without_tool)
+
+
+@pytest.fixture(autouse=True)
+def _a_quota_for_each_test() -> None:
+    """Fabric's quotas are counted for the process, which a person's process uses up seldom and hundreds of tests in a minute do."""
+    for shared in quotas._shared.values():
+        for quota in shared._by_name.values():
+            quota._slots.clear()
 
 
 @pytest.fixture(scope="session")

@@ -132,6 +132,12 @@ class Settings(BaseSettings):
     oidc_role_claim: str = "roles"  # the claim that holds the roles; a.b is b inside a
     oidc_role_map: RoleMap = "{}"  # JSON: value of that claim, or sub:<subject>, → role; empty: the values are the roles' names
 
+    oidc_client_id: str | None = None  # the portal's client at that issuer; None: nobody signs in, and the portal serves this machine alone
+    oidc_client_secret: SecretStr | None = None  # its secret
+    portal_url: Origin | None = None  # the portal as browsers see it, for the way back from sign-in; None: the address it listens on
+    portal_upload_limit_mb: int = Field(default=200, gt=0)  # a larger file is not taken by a page, which has it in memory; the API takes it
+    portal_cookie_secret: SecretStr | None = Field(default=None, min_length=32)  # signs the sign-in cookies; None: a new one at each start
+
     api_host: str = "127.0.0.1"  # the address that `treadle api` listens on; before it is another, put a proxy with TLS in front
     api_port: int = Field(default=8080, ge=0, le=65535)  # its port; 0: any free one
     api_allowed_hosts: str = "localhost, 127.0.0.1, ::1"  # the names under which the API may be asked; *.example.com for all below it
@@ -216,7 +222,15 @@ class Settings(BaseSettings):
     @property
     def secrets(self) -> tuple[str, ...]:
         """Every secret value, for the redaction of logs."""
-        found = (self.fabric_client_secret, self.pg_password, self.notify_slack_url, self.notify_teams_url, self.notify_webhook_url)
+        found = (
+            self.fabric_client_secret,
+            self.pg_password,
+            self.notify_slack_url,
+            self.notify_teams_url,
+            self.notify_webhook_url,
+            self.oidc_client_secret,
+            self.portal_cookie_secret,
+        )
         signing = self.notify_webhook_secret.get_secret_value().split() if self.notify_webhook_secret else []
         return (*(secret.get_secret_value() for secret in found if secret), *signing)
 

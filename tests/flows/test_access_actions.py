@@ -1,6 +1,7 @@
 """The service layer: who may do what, that it happens, and that the audit has it."""
 
 import dataclasses
+import io
 from collections.abc import Callable
 from datetime import timedelta
 from uuid import uuid4
@@ -9,7 +10,7 @@ import pytest
 
 from tests import canaries
 from tests.flows.conftest import lake_snapshot
-from treadle.actions import audit, deploy, files, jobs, lock, runs, tokens
+from treadle.actions import audit, deploy, files, jobs, lock, results, runs, tokens
 from treadle.actions.services import Services
 from treadle.control import tokens as kept_tokens
 from treadle.control.access import Principal, Right, Role, allowed, local_principal
@@ -57,6 +58,15 @@ ACTIONS: dict[str, tuple[Right, Callable[[Services, Principal], object]]] = {
     "files.get_file": (Right.FILES_READ, lambda s, who: files.get_file(s, who, "absent.csv")),
     "files.get_mapping": (Right.FILES_READ, lambda s, who: files.get_mapping(s, who, "absent.csv")),
     "files.put_mapping": (Right.FILES_WRITE, lambda s, who: files.put_mapping(s, who, "absent.csv", {})),
+    "files.upload_stream": (
+        Right.FILES_WRITE,
+        lambda s, who: files.upload_stream(s, who, io.BytesIO(b"order_id,revenue\n1,2\n"), "absent.csv"),
+    ),
+    "files.published_profile": (Right.FILES_READ, files.published_profile),
+    "runs.follow": (Right.RUNS_READ, lambda s, who: runs.follow(s, who, ID)),
+    "results.published": (Right.RUNS_READ, results.published),
+    "results.of_run": (Right.RUNS_READ, lambda s, who: results.of_run(s, who, ID)),
+    "results.kpis": (Right.RUNS_READ, lambda s, who: results.kpis(s, who, ID)),
     "lock.show": (Right.LOCK_READ, lock.show),
     "lock.release": (Right.LOCK_RELEASE, lambda s, who: lock.release(s, who, "because")),
     "lock.release, whatever runs": (Right.LOCK_OVERRIDE, lambda s, who: lock.release(s, who, "because", even_if_running=True)),
@@ -216,3 +226,13 @@ def test_the_trail_of_a_run_says_how_its_file_is_read_from_now_on(services, plac
     run = drive(runs.start(services, OLGA, placed, columns={"region": "area"}))
     told = [event.message for event in runs.list_events(services, VIC, run.run_id)]
     assert "Columns are read as: region → area. This is stored beside the file, for later runs too." in told
+
+
+def test_a_lock_is_released_only_from_the_run_that_somebody_saw(services, placed):
+    run = runs.start(services, OLGA, placed)
+    with pytest.raises(Conflict, match="does not hold the lock any more") as refused:
+        lock.release(services, OLGA, "the one before it hung", run_id=uuid4())
+    assert refused.value.details == {"run_id": str(run.run_id), "locked_by": "olga"}
+    assert lock.show(services, VIC).run_id == run.run_id
+    assert lock.release(services, OLGA, "it hangs", run_id=run.run_id).run_id == run.run_id
+    assert lock.show(services, VIC).run_id is None

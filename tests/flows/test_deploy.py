@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -17,7 +18,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def workspace(treadle) -> str:
     """A workspace of this test's own."""
-    created = treadle.fabric.create_workspace(f"deploy-{id(object()):x}")
+    created = treadle.fabric.create_workspace(f"deploy-{uuid4().hex[:12]}")
     return created.workspace_id
 
 

@@ -227,7 +227,7 @@ def test_doctor_finds_a_wrong_secret(treadle, environment, tmp_path):
 def test_up_writes_what_others_need_and_removes_it_when_it_stops(tmp_path):
     state = tmp_path / "state"
     child = subprocess.Popen(
-        [sys.executable, "-m", "treadle", "up", "--headless", "--state", str(state)],
+        [sys.executable, "-m", "treadle", "up", "--headless", "--with-samples", "--state", str(state)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -250,6 +250,13 @@ def test_up_writes_what_others_need_and_removes_it_when_it_stops(tmp_path):
         )
         assert second.returncode == 4
         environ = {**os.environ, "TREADLE_STATE": str(state)}
+        listed = subprocess.run(
+            [sys.executable, "-m", "treadle", "run", "ls", "--json"], env=environ, capture_output=True, text=True, timeout=60, check=True
+        )
+        assert [(found["input_file"], found["status"]) for found in json.loads(listed.stdout)["runs"]] == [
+            ("sales_orders_fact.xlsx", "SUCCEEDED"),
+            ("superstore.xlsx", "SUCCEEDED"),
+        ], "no page is empty"
         run = subprocess.run(
             [sys.executable, "-m", "treadle", "run", "start", str(SUPERSTORE), "--map", "Sales=revenue", "--json"],
             env=environ,

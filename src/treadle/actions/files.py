@@ -1,7 +1,13 @@
 """Workbooks in `Files/import/`: list, look at, bring, and say how their columns are to be read."""
 
+import io
+import json
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import Any, BinaryIO, cast
+from uuid import UUID
 
 from treadle.actions.change import change
 from treadle.actions.services import Services
@@ -10,13 +16,24 @@ from treadle.control import runs
 from treadle.control.access import Principal, Right, require
 from treadle.control.jobs.job import Job
 from treadle.control.jobs.states import JobState
-from treadle.errors import Conflict, NotFound
+from treadle.errors import Conflict, InvalidInput, NotFound, UnexpectedAnswer
 from treadle.flows.sales import profiles
 from treadle.flows.sales.column_mapping import ColumnMapping
 from treadle.flows.sales.input_file import check_input_file
 from treadle.flows.sales.input_files import Progress, list_input_files, staged_file, stored_mapping
-from treadle.flows.sales.lakehouse import IMPORT, import_path, mapping_path
+from treadle.flows.sales.lakehouse import IMPORT, PROFILE, import_path, mapping_path
+from treadle.flows.sales.manifest import MAX_RECORD_BYTES
 from treadle.flows.sales.profiles import StoredProfile
+from treadle.flows.sales.published import open_published, read_published_manifest
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedProfile:
+    """What the file behind `current/` was found to hold, in the form of `import_profile.json`, and the run that published it."""
+
+    run_id: UUID
+    published_at: datetime  # UTC
+    profile: Mapping[str, Any]
 
 
 def list_files(services: Services, who: Principal) -> list[LakeFile]:
@@ -63,6 +80,27 @@ def get_profile(services: Services, who: Principal, name: str) -> StoredProfile:
     return found
 
 
+def published_profile(services: Services, who: Principal) -> PublishedProfile:
+    """What the file behind `current/` holds, verified against the manifest; right `files:read`.
+
+    Raises:
+        NotFound: nothing was ever published. ChecksumMismatch: the profile is damaged. UnexpectedAnswer: it is none.
+    """
+    require(who, Right.FILES_READ)
+    lake = services.sales.lake
+    manifest = read_published_manifest(lake)
+    if manifest.entry(PROFILE).size_bytes > MAX_RECORD_BYTES:
+        raise UnexpectedAnswer(f"{PROFILE} of run {manifest.run_id} is larger than any profile of ours.")
+    with open_published(lake, manifest, PROFILE) as content:
+        try:
+            profile: Any = json.load(content)
+        except ValueError as error:
+            raise UnexpectedAnswer(f"{PROFILE} of run {manifest.run_id} is not JSON: {error}.") from error
+    if not isinstance(profile, dict) or not all(member in profile for member in ("schema", "row_count", "file_name")):
+        raise UnexpectedAnswer(f"{PROFILE} of run {manifest.run_id} is not a profile.")
+    return PublishedProfile(manifest.run_id, manifest.published_at, cast("dict[str, Any]", profile))
+
+
 def request_profile(services: Services, who: Principal, name: str, *, correlation_id: str | None = None) -> StoredProfile | Job:
     """The profile of a workbook, or the job that makes it, the same one however often it is asked for; right `files:read`. Raises NotFound."""
     get_file(services, who, name)
@@ -107,6 +145,50 @@ def upload(  # noqa: PLR0913 - who, what, under which name, and how
             stored = staged.put_in_place(import_path(target), overwrite=overwrite)
         entry.note(size_bytes=stored.size_bytes)
         return stored
+
+
+def upload_stream(  # noqa: PLR0913 - who, what, under which name, and how
+    services: Services, who: Principal, source: BinaryIO, name: str, *, overwrite: bool = False, progress: Progress | None = None
+) -> LakeFile:
+    """Bring a workbook that is open already, from where it stands to its end; right `files:write`. An older one stays readable as for `upload`.
+
+    source: must be able to seek, so that its size is known before anything is sent.
+
+    Raises:
+        PermissionDenied, InvalidInput (`too_large` among them), and Conflict as `upload`; it is asked before the bytes are sent, and again at the end.
+    """
+    target = check_input_file(name)
+    size = _bytes_left(source)
+    with change(services, who, Right.FILES_WRITE, "file.upload", f"file:{target}", overwrite=overwrite, size_bytes=size) as entry:
+        _require_size(services, target, size)
+        refuse_while_read(services, target)
+        lake = services.sales.lake
+        if not overwrite and lake.exists(import_path(target)):
+            raise Conflict(f"{target} exists already.", hint="Choose another name, or replace it.", details={"file_name": target})
+        with lake.stage_upload(source, progress=progress) as staged:
+            refuse_while_read(services, target)  # an upload may take long, and a run may have begun meanwhile
+            stored = staged.put_in_place(import_path(target), overwrite=overwrite)
+        entry.note(size_bytes=stored.size_bytes)
+        return stored
+
+
+def _bytes_left(source: BinaryIO) -> int:
+    here = source.tell()
+    end = source.seek(0, io.SEEK_END)
+    source.seek(here)
+    return end - here
+
+
+def _require_size(services: Services, name: str, size: int) -> None:
+    limit = services.sales.upload_limit_bytes
+    if size > limit:
+        raise InvalidInput(
+            f"{name} has {size:,} bytes; uploads end at {limit:,}.",
+            hint="Raise TREADLE_UPLOAD_LIMIT_MB, or split the file.",
+            details={"code": "too_large", "limit_bytes": limit},
+        )
+    if not size:
+        raise InvalidInput(f"{name} is empty.", hint="Choose a file that holds something.", details={"file_name": name})
 
 
 def _no_profile(name: str, job: Job | None) -> NotFound | Conflict:

@@ -107,6 +107,12 @@ def list_events(services: Services, who: Principal, run_id: UUID, *, after: str 
     return trail.list_events(services.database, run.run_id, after=after, limit=limit)
 
 
+def follow(services: Services, who: Principal, run_id: UUID) -> tuple[Run, list[Event]]:
+    """A run and its trail, oldest first, with no more than two queries: a page looks again and again. Raises NotFound."""
+    run = get_run(services, who, run_id)
+    return run, trail.list_events(services.database, run.run_id)
+
+
 def list_artifacts(services: Services, who: Principal, run_id: UUID) -> list[Artifact]:
     """The files that a run has left. Raises NotFound."""
     run = get_run(services, who, run_id)

@@ -8,11 +8,10 @@ from http import HTTPStatus
 from typing import Any, Final, cast
 from uuid import uuid4
 
-from fastapi import FastAPI  # noqa: TC002 - beside what runs
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from treadle.api.config import ApiSettings
 from treadle.api.correlation import HEADER, SECURITY_HEADERS
-from treadle.api.guard import shared_of
 from treadle.api.problems import problem
 
 _ROOM: Final = 2  # a request line and headers that are a little too large are refused by the layer that knows by how much
@@ -21,9 +20,8 @@ _ROOM: Final = 2  # a request line and headers that are a little too large are r
 class Connection(HttpToolsProtocol):
     """As uvicorn's, with a clock and a measure for what comes before the body."""
 
-    def __init__(self, **given: Any) -> None:
+    def __init__(self, *, settings: ApiSettings, **given: Any) -> None:
         super().__init__(**given)
-        settings = shared_of(cast("FastAPI", self.config.app)).settings
         self._most_bytes, self._patience_seconds = settings.header_limit_bytes * _ROOM, settings.stall_seconds
         self._in_headers, self._header_bytes = False, 0
         self._clock: asyncio.TimerHandle | None = None

@@ -4,10 +4,12 @@ import logging
 import resource
 import socket
 import threading
-from typing import Final, cast
+from functools import partial
+from typing import Any, Final, cast
 
 import uvicorn
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from treadle.api.connection import Connection
 from treadle.api.guard import shared_of
@@ -22,18 +24,22 @@ _OPEN_FILES: Final = 16_384
 class Server(uvicorn.Server):
     """Lets event streams go before it waits for the rest: they would never end by themselves."""
 
+    def __init__(self, config: uvicorn.Config, api: FastAPI) -> None:
+        super().__init__(config)
+        self._api = api
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop listening, end what streams, wait for what is under way."""
-        shared_of(cast("FastAPI", self.config.app)).hub.end_streams()
+        shared_of(self._api).hub.end_streams()
         await super().shutdown(sockets)
 
 
-def make_server(app: FastAPI) -> Server:
-    """A server for the app; `run` it with the sockets that `listen` gives."""
+def make_server(api: FastAPI, around: ASGIApp | None = None) -> Server:
+    """A server for the API, or for what has the API in it and may speak WebSocket; `run` it with the sockets that `listen` gives."""
     logging.getLogger("uvicorn.error").addFilter(_already_told)
     config = uvicorn.Config(
-        app,
-        http=Connection,
+        around or api,
+        http=cast("Any", partial(Connection, settings=shared_of(api).settings)),
         log_config=None,
         access_log=False,  # each request is logged by us, with its correlation id
         server_header=False,
@@ -41,11 +47,11 @@ def make_server(app: FastAPI) -> Server:
         lifespan="on",
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACE_SECONDS,
-        ws="none",
+        ws="websockets-sansio" if around else "none",
         limit_concurrency=2_000,
         proxy_headers=False,  # an address that a caller can write is none; put the proxy's own limits in front
     )
-    return Server(config)
+    return Server(config, api)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -65,10 +71,10 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def serve(app: FastAPI, listener: socket.socket, stop: threading.Event) -> None:
-    """Serve until told to stop; then let what is under way end."""
+def serve(api: FastAPI, listener: socket.socket, stop: threading.Event, around: ASGIApp | None = None) -> None:
+    """Serve until told to stop; then let what is under way end. around: as for `make_server`."""
     _allow_many_connections()
-    server = make_server(app)
+    server = make_server(api, around)
 
     def stop_when_told() -> None:
         stop.wait()

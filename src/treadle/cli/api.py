@@ -37,11 +37,14 @@ def api(
     with session(state, for_people=False, database_wait_seconds=_DATABASE_WAIT_SECONDS) as wiring:
         require_migrated(wiring.own)
         app = create_app(wiring.services, api_settings(wiring.settings))
-        listener = _listen(host or wiring.settings.api_host, wiring.settings.api_port if port is None else port)
+        listener, url = listening(host or wiring.settings.api_host, wiring.settings.api_port if port is None else port)
         stop = stop_on_signal()
         if with_parent:
             stop_with_parent(stop)
-        _say_where(listener, json_output=json_output)
+        if json_output:
+            show_json({"url": url})
+        say(f"The API is at {url}/api, its description at {url}/api/openapi.json. Stop: Ctrl-C")
+        log.info("api.started", url=url)
         serve(app, listener, stop)
 
 
@@ -73,20 +76,18 @@ def _verifier(settings: Settings) -> TokenVerifier | None:
     return TokenVerifier(settings.oidc_issuer, settings.oidc_audience, jwks_url=settings.oidc_jwks_url, ca_file=settings.treadle_ca_file)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listening(host: str, port: int) -> tuple[socket.socket, str]:
+    """A socket that listens, and the URL of what is served there.
+
+    Raises:
+        InvalidInput: the address is taken, or is none of this machine's.
+    """
     try:
-        return listen(host, port)
+        listener = listen(host, port)
     except OSError as error:
         raise InvalidInput(
             f"{host}:{port} cannot be listened on: {error.strerror}.",
             hint="If `treadle up` runs here, it serves the API already, at the address it printed. Else give another with --host and --port.",
         ) from error
-
-
-def _say_where(listener: socket.socket, *, json_output: bool) -> None:
-    host, port = listener.getsockname()[:2]
-    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    if json_output:
-        show_json({"url": url})
-    say(f"The API is at {url}/api, its description at {url}/api/openapi.json. Stop: Ctrl-C")
-    log.info("api.started", url=url)
+    name, number = listener.getsockname()[:2]
+    return listener, f"http://[{name}]:{number}" if ":" in name else f"http://{name}:{number}"

@@ -7,8 +7,9 @@ from typing import Annotated, Final
 import typer
 
 from treadle.actions import audit
+from treadle.cli.exit_codes import DEFECT
 from treadle.cli.options import Json, State, User, acting, session
-from treadle.cli.output import DEFECT, local_time, reported, say, show_json, stdout
+from treadle.cli.output import local_time, reported, say, show_json, stdout
 from treadle.cli.tables import show_list
 from treadle.control.audit import AuditEntry
 

@@ -14,17 +14,15 @@ from treadle.cli import INTERRUPTED
 from treadle.cli.local import local_environment
 from treadle.cli.output import local_time, reported, say, show_json, stdout
 from treadle.cli.run_views import input_label, print_comparison, show_kpis
+from treadle.cli.sample_runs import SUPERSTORE_COLUMNS, require_success, run_sample, sample_files
 from treadle.cli.tables import show_table
 from treadle.cli.waiting import wait_for_end
 from treadle.control import compare, events, lock, restores, runs
 from treadle.control.access import Role, local_principal
 from treadle.control.run import Run
-from treadle.control.states import RunStatus
-from treadle.errors import NotFound, OperationFailed
-from treadle.flows.sales import published, samples
+from treadle.flows.sales import published
 from treadle.wiring import Wiring, wired
 
-SAMPLES = Path(__file__).parents[3] / "samples"
 WHO = local_principal("demo", Role.ADMIN)
 
 
@@ -46,15 +44,15 @@ def demo(
 
 def _tell(wiring: Wiring, place: Path) -> dict[str, Any]:
     """The demo's story; returns what it found."""
-    superstore, orders = _samples(place)
+    superstore, orders = sample_files(place)
     _step(f"Running {superstore.name}: real orders, whose column Sales is read as revenue")
-    first = _run(wiring, superstore, {"Sales": "revenue"})
+    first = _run(wiring, superstore, SUPERSTORE_COLUMNS)
     _step(f"Running {orders.name}: 50,000 generated orders with a conversion funnel")
     second = _run(wiring, orders, None)
     _step("Comparing the two runs")
     print_comparison(compare.compare_runs(wiring.database, first.run_id, second.run_id), first, second)
     _step(f"Restoring the first run ({str(first.run_id)[:8]}) to Files/results/current/")
-    restored = _require_success(wait_for_end(wiring, actions.restore(wiring.services, WHO, first.run_id), 300))
+    restored = require_success(wait_for_end(wiring, actions.restore(wiring.services, WHO, first.run_id), 300))
     manifest = published.verify_current(wiring.lake)
     say(f"current/manifest.json names run {manifest.run_id}; its {len(manifest.files)} data files verify by size and SHA-256.")
     _step("The paper trail")
@@ -63,15 +61,8 @@ def _tell(wiring: Wiring, place: Path) -> dict[str, Any]:
 
 
 def _run(wiring: Wiring, file: Path, mapping: dict[str, str] | None) -> Run:
-    started = actions.start(wiring.services, WHO, file.name, columns=mapping, local_file=file)
-    run = _require_success(wait_for_end(wiring, started, 300))
+    run = run_sample(wiring, WHO, file, mapping)
     show_kpis(run.kpis or {})
-    return run
-
-
-def _require_success(run: Run) -> Run:
-    if run.status is not RunStatus.SUCCEEDED:
-        raise OperationFailed(f"Run {run.run_id} of the demo ended as {run.status}: {run.error_message}")
     return run
 
 
@@ -86,16 +77,6 @@ def _show_trail(wiring: Wiring) -> None:
         (item.restored_at, item.restored_by, str(item.source_run_id)[:8]) for item in restores.list_restores(wiring.database, limit=5)
     ]
     show_table(("restored", "by", "source run"), history, gap=True, title="Restores", empty="No restores.")
-
-
-def _samples(place: Path) -> tuple[Path, Path]:
-    superstore = SAMPLES / "superstore.xlsx"
-    if not superstore.exists():
-        raise NotFound(f"{superstore} is missing.", hint="Run the demo from a checkout of Treadle.")
-    orders = place / samples.FILE_NAME
-    if not orders.exists():
-        samples.write_sales_orders(orders)
-    return superstore, orders
 
 
 @contextlib.contextmanager

@@ -6,8 +6,9 @@ from functools import partial
 
 import typer
 
+from treadle.cli.exit_codes import DEFECT
 from treadle.cli.options import Json, State, settings_of
-from treadle.cli.output import DEFECT, Markup, local_time, reported, say, show_json
+from treadle.cli.output import Markup, local_time, reported, say, show_json
 from treadle.cli.tables import show_table
 from treadle.control import lock
 from treadle.control.migrate import require_migrated

@@ -9,8 +9,9 @@ from typing import Annotated, Any, Final
 import typer
 
 from treadle.actions import files
+from treadle.cli.exit_codes import INVALID
 from treadle.cli.options import Json, State, acting, local_file, looking, say_environment, session
-from treadle.cli.output import INVALID, reported, say, show_json, stdout, upload_progress
+from treadle.cli.output import reported, say, show_json, stdout, upload_progress
 from treadle.cli.runs import parse_mapping
 from treadle.cli.tables import narrow, show_table
 from treadle.control.access import Right, require

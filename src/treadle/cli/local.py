@@ -3,7 +3,9 @@
 import contextlib
 import fcntl
 import os
+import secrets
 import threading
+import webbrowser
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +16,11 @@ import typer
 
 from treadle.cli.options import Json
 from treadle.cli.output import reported, say, show_json
+from treadle.cli.sample_runs import SUPERSTORE_COLUMNS, run_sample, sample_files
 from treadle.cli.stopping import stop_on_signal
 from treadle.cli.supervised import free_port, supervised, wait_until_listening
+from treadle.control import runs
+from treadle.control.access import Role, local_principal
 from treadle.control.database import Database
 from treadle.control.migrate import migrate
 from treadle.errors import Conflict, InvalidInput
@@ -45,20 +50,24 @@ class LocalEnvironment:
 @reported
 def up(
     state: StateFolder = DEFAULT_STATE,
-    headless: Annotated[bool, typer.Option("--headless", help="Open nothing; only print where things are.")] = False,
+    headless: Annotated[bool, typer.Option("--headless", help="Open no browser; only print where things are.")] = False,
+    with_samples: Annotated[
+        bool, typer.Option("--with-samples", help="Run the two sample workbooks first, if there is no run yet, so that no page is empty.")
+    ] = False,
     json_output: Json = False,
 ) -> None:
-    """Start sandbox, database, worker and API, and keep them running until Ctrl-C.
+    """Start sandbox, database, worker, portal and API, and keep them running until Ctrl-C.
 
     Other commands find the environment by the file treadle.env in the state directory, which is written when everything is ready.
     """
-    del headless  # there is no portal to open yet; the option is there so that scripts need not change
     stop = stop_on_signal()
     _require_folder(state)
     with _logs_in(state / "logs" / "up.jsonl"), local_environment(state, announced=False) as environment, contextlib.ExitStack() as running:
-        api_url = _start_processes(environment, running, stop)
-        _write_env(environment.state / STATE_FILE_NAME, {**environment.values, "TREADLE_API_URL": f"{api_url}/api"})
-        places = {"state": str(environment.state), "settings": str(environment.state / STATE_FILE_NAME), "api": api_url}
+        url = _start_processes(environment, running, stop)
+        if with_samples:
+            _run_samples(environment)
+        _write_env(environment.state / STATE_FILE_NAME, {**environment.values, "TREADLE_PORTAL_URL": url, "TREADLE_API_URL": f"{url}/api"})
+        places = {"state": str(environment.state), "settings": str(environment.state / STATE_FILE_NAME), "portal": url, "api": f"{url}/api"}
         facts = places | _endpoints(environment.settings)
         if json_output:
             show_json(facts)
@@ -66,8 +75,11 @@ def up(
         for name, value in facts.items():
             say(f"  {name:10} {value}")
         if environment.settings.api_port != API_PORT:
-            say(f"Somebody else listens on port {API_PORT}, so the API has another.")
-        say(f"Try:  treadle run start samples/superstore.xlsx --map Sales=revenue --wait --state {environment.state}\nStop: Ctrl-C")
+            say(f"Somebody else listens on port {API_PORT}, so the portal and the API have another.")
+        say(f"Open: {url}  (sign in as Ada, Olga or Vic: admin, operator, viewer)")
+        say(f"Or:   treadle run start samples/superstore.xlsx --map Sales=revenue --wait --state {environment.state}\nStop: Ctrl-C")
+        if not headless:
+            webbrowser.open(url)
         stop.wait()
         say("Stopping.")
 
@@ -136,6 +148,9 @@ def _connection_values(cloud: Any, postgres: Any) -> dict[str, str]:
         "ONELAKE_BLOB_URL": cloud.endpoints.blob_url,
         "OIDC_ISSUER": cloud.endpoints.oidc_url,
         "OIDC_AUDIENCE": "api://treadle",
+        "OIDC_CLIENT_ID": cloud.oidc.client.client_id,
+        "OIDC_CLIENT_SECRET": cloud.oidc.client.secret,
+        "PORTAL_COOKIE_SECRET": secrets.token_urlsafe(32),
         "SANDBOX_ADMIN_URL": cloud.endpoints.admin_url,
         "SANDBOX_PROXY_URL": cloud.endpoints.proxy_url,
         "TREADLE_CA_FILE": str(cloud.endpoints.ca_file),
@@ -219,12 +234,23 @@ def _logs_in(file: Path) -> Generator[None]:
 
 
 def _start_processes(environment: LocalEnvironment, running: contextlib.ExitStack, stop: threading.Event) -> str:
-    """Start the worker and the API as processes of their own; return the API's URL once it answers."""
+    """Start the worker and the portal, with the API in it, as processes of their own; return the portal's URL once it answers."""
     running.enter_context(supervised("worker", [], environment.state, stop))
-    running.enter_context(supervised("api", [], environment.state, stop))
+    running.enter_context(supervised("portal", [], environment.state, stop))
     host, port = environment.settings.api_host, environment.settings.api_port
     wait_until_listening(host, port, stop)
     return f"http://{host}:{port}"
+
+
+def _run_samples(environment: LocalEnvironment) -> None:
+    who = local_principal("demo", Role.ADMIN)
+    with wired(environment.settings) as wiring:
+        if runs.list_runs(wiring.database, limit=1).runs:
+            return
+        say("Running the two sample workbooks, so that no page is empty.")
+        superstore, orders = sample_files(environment.state)
+        run_sample(wiring, who, superstore, SUPERSTORE_COLUMNS)
+        run_sample(wiring, who, orders, None)
 
 
 def _endpoints(settings: Settings) -> dict[str, str]:

@@ -21,55 +21,15 @@ from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
 
 from treadle import errors
-from treadle.cli import INTERRUPTED
+from treadle.cli.exit_codes import DEFECT, EXIT_CODES
 from treadle.logs import redact, redact_value
+from treadle.looks import look_of
 
 log = structlog.get_logger()
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# docs/reference/commands.md is generated from this.
-EXIT_CODES: Final[Mapping[type[BaseException], int]] = {
-    errors.InvalidInput: 2,
-    errors.NotFound: 3,
-    errors.Conflict: 4,
-    errors.Unauthenticated: 5,
-    errors.PermissionDenied: 5,
-    errors.Throttled: 6,
-    errors.Unavailable: 6,
-    errors.OutcomeUnknown: 6,
-    errors.OperationFailed: 7,
-    errors.ChecksumMismatch: 7,
-    errors.UnexpectedAnswer: 7,
-    KeyboardInterrupt: INTERRUPTED,
-}
-DEFECT: Final = 1
-INVALID: Final = EXIT_CODES[errors.InvalidInput]
-
-# The help and docs/reference/commands.md are generated from this, too.
-EXIT_MEANINGS: Final[Mapping[int, str]] = {
-    0: "done",
-    1: "a defect of Treadle, or a failed check of doctor",
-    2: "unusable input, also a file that a run would refuse (files profile)",
-    3: "not found",
-    4: "conflict, such as a held lock",
-    5: "not signed in or not permitted",
-    6: "not reachable or no answer: try again, or look first",
-    7: "the run or operation failed",
-    INTERRUPTED: "interrupted",
-}
-
-# One word, one sign, one colour per status, wherever a status is shown.
-STATUS_STYLES: Final[Mapping[str, tuple[str, str]]] = {
-    "SUBMITTED": ("○", "cyan"),
-    "QUEUED": ("◔", "cyan"),
-    "RUNNING": ("◑", "blue"),
-    "SUCCEEDED": ("●", "green"),
-    "FAILED": ("✕", "red"),
-    "CANCELLED": ("⊘", "yellow"),
-    "DONE": ("●", "green"),
-    "STOPPED": ("○", "yellow"),
-}
+_TERMINAL_COLOURS: Final[Mapping[str, str]] = {"gray": "cyan", "orange": "yellow"}  # those that a terminal calls, or shows, otherwise
 
 PIPED_COLUMNS: Final = 10_000
 
@@ -155,8 +115,8 @@ def as_json(value: Any) -> Any:  # noqa: PLR0911 - one line a kind of value
 
 def status_cell(status: str) -> str:
     """A status with its sign and colour, as rich markup."""
-    sign, colour = STATUS_STYLES.get(status, ("?", "yellow"))
-    return f"[{colour}]{sign} {status}[/]"
+    look = look_of(status)
+    return f"[{_TERMINAL_COLOURS.get(look.colour, look.colour)}]{look.sign} {status}[/]"
 
 
 def local_time(moment: datetime | None) -> str:

@@ -18,7 +18,7 @@ from treadle.control.run_search import claimed_job_ids
 from treadle.control.states import RunStatus, job_status, next_status
 from treadle.control.worker import Look
 from treadle.errors import Conflict, NotFound, TreadleError
-from treadle.flows.sales import outcome
+from treadle.flows.sales import outcome, stages
 from treadle.flows.sales.flow import cancel_job
 from treadle.flows.sales.services import SalesServices
 
@@ -180,9 +180,9 @@ def _carry_out(services: SalesServices, run: Run, decision: reconcile.Decision) 
 def _note_progress(services: SalesServices, run: Run, activities: Sequence[ActivityRun]) -> None:
     """Append what the pipeline's activities are doing, once per change, their end at the last look included."""
     for activity in activities:
-        events.append_once(services.database, run.run_id, events.log(outcome.progress_note(activity)))
+        events.append_once(services.database, run.run_id, events.log(stages.progress_note(activity)))
         if link := outcome.output_link(activity):
-            events.append_once(services.database, run.run_id, events.log(f"Stage '{activity.name}', output: {link}"))
+            events.append_once(services.database, run.run_id, events.log(stages.output_note(activity.name, link)))
 
 
 def _activities(services: SalesServices, run: Run, job: JobInstance) -> list[ActivityRun]:

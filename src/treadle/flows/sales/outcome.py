@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -79,12 +78,6 @@ def failure_message(lake: OneLakeClient, run: Run, job: JobInstance, activities:
     return next(
         (f"Fabric reports {job.status}: {reason}" for reason in reasons if reason), f"Fabric reports {job.status} without a reason."
     )
-
-
-def progress_note(activity: ActivityRun) -> str:
-    """What a stage of the pipeline is doing, with Fabric's word (InProgress) as words for a person (in progress)."""
-    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", activity.status).lower()
-    return f"Stage '{activity.name}': {words}."
 
 
 def output_link(activity: ActivityRun) -> str | None:

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from typing import NoReturn
+from uuid import UUID
 
 import structlog
 
@@ -25,25 +26,38 @@ STILL_HELD = (
 )
 
 
-def release_lock(
-    services: SalesServices, requested_by: str, reason: str, *, even_if_running: bool = False, wait_seconds: float = 30
+def release_lock(  # noqa: PLR0913 - who, why, whose, and how far: each named
+    services: SalesServices,
+    requested_by: str,
+    reason: str,
+    *,
+    run_id: UUID | None = None,
+    even_if_running: bool = False,
+    wait_seconds: float = 30,
 ) -> LockState:
     """Free the lock, and return what held it.
 
     The Fabric job of its run is cancelled first and seen to its end. A run whose job turns out to have ended by itself gets the end that Fabric
     gave it; any other ends as FAILED with the operator's name and reason.
 
+    run_id: release only if this run holds the lock, as the operator saw it; None releases from whichever.
     even_if_running: release although the job may still be running; what it publishes later is then mixed with the next run's.
 
     Raises:
         InvalidInput: name or reason is missing or too long; nothing was done.
-        Conflict: the lock is free already, the job did not end in time, or a trigger is still under way.
+        Conflict: the lock is free already, or is held by another run than `run_id`; the job did not end in time, or a trigger is still under way.
         Unavailable and others: Fabric could not be asked. Whatever refuses says in its hint that the lock is still held.
     """
     requested_by, reason = lock.check_release(requested_by, reason)
     held = lock.show_lock(services.database)
     if held.run_id is None:
         raise Conflict("The lock is free: there is nothing to release.", hint="See it with: treadle lock show")
+    if run_id is not None and held.run_id != run_id:
+        raise Conflict(
+            f"Run {run_id} does not hold the lock any more: run {held.run_id} does, of {held.locked_by or 'somebody'}.",
+            hint="Nothing was released. Look at that run first.",
+            details={"run_id": str(held.run_id), "locked_by": held.locked_by},
+        )
     if held.run and not held.run.status.ended:
         events.append_event(services.database, held.run_id, events.warning(f"{requested_by} asks to release the lock: {reason}"))
         if not even_if_running and _end_job(services, held.run, requested_by, wait_seconds) is JobStatus.COMPLETED:

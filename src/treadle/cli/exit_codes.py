@@ -1,0 +1,38 @@
+"""What a command's exit code says."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from treadle import errors
+from treadle.cli import INTERRUPTED
+
+# docs/reference/commands.md is generated from this.
+EXIT_CODES: Final[Mapping[type[BaseException], int]] = {
+    errors.InvalidInput: 2,
+    errors.NotFound: 3,
+    errors.Conflict: 4,
+    errors.Unauthenticated: 5,
+    errors.PermissionDenied: 5,
+    errors.Throttled: 6,
+    errors.Unavailable: 6,
+    errors.OutcomeUnknown: 6,
+    errors.OperationFailed: 7,
+    errors.ChecksumMismatch: 7,
+    errors.UnexpectedAnswer: 7,
+    KeyboardInterrupt: INTERRUPTED,
+}
+DEFECT: Final = 1
+INVALID: Final = EXIT_CODES[errors.InvalidInput]
+
+# The help and docs/reference/commands.md are generated from this, too.
+EXIT_MEANINGS: Final[Mapping[int, str]] = {
+    0: "done",
+    1: "a defect of Treadle, or a failed check of doctor",
+    2: "unusable input, also a file that a run would refuse (files profile)",
+    3: "not found",
+    4: "conflict, such as a held lock",
+    5: "not signed in or not permitted",
+    6: "not reachable or no answer: try again, or look first",
+    7: "the run or operation failed",
+    INTERRUPTED: "interrupted",
+}

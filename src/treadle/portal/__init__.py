@@ -1,0 +1,1 @@
+"""The portal: pages for analysts and operators, on the same actions as the API and the commands."""
