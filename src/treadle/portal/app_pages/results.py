@@ -421,7 +421,9 @@ def downloads(source: Source) -> None:
         ):
             bytes_ = source.file(name).size_bytes
             if bytes_ > results.DOWNLOAD_BYTES:
-                st.caption(f"{label} ({words.size(bytes_)}) is too large for a page; with an API token: `GET {results.api_path(source, name)}`")
+                st.caption(
+                    f"{label} ({words.size(bytes_)}) is too large for a page; with an API token: `GET {results.api_path(source, name)}`"
+                )
                 continue
             stem, _, suffix = name.rpartition(".")
             st.download_button(
