@@ -4,6 +4,7 @@ Pages run as Streamlit's AppTest runs them: the whole script, without a browser.
 """
 
 import contextlib
+import itertools
 import json
 import os
 import statistics
@@ -143,7 +144,8 @@ def _portal(environment: LocalEnvironment) -> Iterator[str]:
     with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout is not None
         try:
-            url = json.loads(process.stdout.readline())["url"]
+            told = itertools.takewhile(lambda line: line.strip() != "}", process.stdout)
+            url = json.loads("".join(told) + "}")["url"]
             _wait_for(url)
             yield url
         finally:

@@ -712,7 +712,7 @@ def run_action(known: Opened) -> None:
         st.page_link(
             "app_pages/monitor.py", label="Watch that run", icon=":material/monitor_heart:", query_params={"run": str(held.run_id)}
         )
-    if allowed(current(), Right.RUNS_START):
+    if allowed(current(), Right.RUNS_START) and ASKING not in st.session_state:  # a rerun of its own accord may kill an open dialog
         st.fragment(lock_watch, run_every=LOCK_SECONDS, key="import-lock")(held.run_id if held else None)
 
 
