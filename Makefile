@@ -35,7 +35,7 @@ up: setup ## start everything, run two samples, open the portal, and keep it run
 	$(BIN)/treadle up --with-samples
 
 test: $(DEV_STAMP) ## set up, then run every test (TESTS=path to run some)
-	$(BIN)/python -m pytest -n 2 --dist worksteal $(TESTS)
+	$(BIN)/python -m pytest -n 3 --dist worksteal $(TESTS)
 
 check: $(DEV_STAMP) ## ruff, pyright strict, import-linter
 	$(BIN)/ruff check .
@@ -52,7 +52,7 @@ docs: setup ## write docs/reference/ and docs/states.md from the code
 	$(BIN)/python -m treadle.control.jobs.states > docs/job-states.md
 
 lock: $(DEV_STAMP) ## resolve requirements/*.in again into hash-pinned locks without host names
-	for name in runtime dev; do $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	for name in runtime dev airflow; do $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --no-header --no-annotate requirements/$$name.in --output-file requirements/$$name.lock; done
 
 clean: ## remove .venv and caches

@@ -14,7 +14,7 @@ import typer
 from pydantic_core import PydanticUndefined
 from typer.main import get_command
 
-from treadle import settings
+from treadle import settings, settings_weekly
 from treadle.cli.commands import app
 from treadle.cli.exit_codes import EXIT_CODES, EXIT_MEANINGS
 
@@ -23,12 +23,21 @@ REFERENCE = Path(__file__).parent / "reference"
 
 def settings_page() -> str:
     """Every setting with its default and meaning."""
-    remarks = _remarks(settings)
-    lines = ["# Settings", "", (settings.__doc__ or "").strip(), "", "| setting | default | meaning |", "| --- | --- | --- |"]
-    for name, field in settings.Settings.model_fields.items():
+    weekly = settings_weekly.WeeklySettings.model_fields
+    own = [name for name in settings.Settings.model_fields if name not in weekly]
+    lines = ["# Settings", "", (settings.__doc__ or "").strip(), "", *_settings_table(own, _remarks(settings, "Settings"))]
+    lines += ["", "## The weekly flow", "", (settings_weekly.__doc__ or "").strip(), ""]
+    lines += _settings_table(list(weekly), _remarks(settings_weekly, "WeeklySettings"))
+    return "\n".join(lines) + "\n"
+
+
+def _settings_table(names: list[str], remarks: dict[str, str]) -> list[str]:
+    lines = ["| setting | default | meaning |", "| --- | --- | --- |"]
+    for name in names:
+        field = settings.Settings.model_fields[name]
         default = "**required**" if field.default is PydanticUndefined else "–" if field.default is None else f"`{field.default}`"
         lines.append(f"| `{name.upper()}` | {default} | {remarks.get(name, '')} |")
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def commands_page() -> str:
@@ -83,7 +92,7 @@ def _option(parameter: object) -> str:
     return f"{names}: {getattr(parameter, 'help', None) or ''}".rstrip(": ")
 
 
-def _remarks(module: ModuleType) -> dict[str, str]:
+def _remarks(module: ModuleType, of: str) -> dict[str, str]:
     """Setting → the comment at the end of its line."""
     source = inspect.getsource(module)
     comments = {
@@ -91,7 +100,7 @@ def _remarks(module: ModuleType) -> dict[str, str]:
         for token in tokenize.generate_tokens(io.StringIO(source).readline)
         if token.type == tokenize.COMMENT
     }
-    (klass,) = (node for node in ast.parse(source).body if isinstance(node, ast.ClassDef) and node.name == "Settings")
+    (klass,) = (node for node in ast.parse(source).body if isinstance(node, ast.ClassDef) and node.name == of)
     fields = [node for node in klass.body if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)]
     return {node.target.id: comments.get(node.end_lineno or 0, "") for node in fields}
 

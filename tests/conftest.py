@@ -44,7 +44,8 @@ def running_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbo
     """One sandbox per worker process; ask for `sandbox` instead, which comes with no faults and the real time."""
     state = tmp_path_factory.mktemp("sandbox-state")
     with Sandbox(state) as sandbox:
-        canaries.plant(sandbox.credentials.client_secret)
+        for secret in (sandbox.credentials.client_secret, sandbox.events.api_key, sandbox.salesforce.credentials.client_secret):
+            canaries.plant(secret)
         yield sandbox
     assert canaries.found_in_folder(state) == []
 
@@ -90,6 +91,7 @@ def _reset(sandbox: Sandbox) -> None:
     sandbox.faults.clear()
     sandbox.clock.reset()
     sandbox.requests.clear()
+    sandbox.events.reset()
     sandbox.entra.token_lifetime_seconds = TOKEN_LIFETIME_SECONDS
     for field in dataclasses.fields(Options):
         setattr(sandbox.fabric.options, field.name, getattr(Options(), field.name))

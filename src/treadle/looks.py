@@ -25,9 +25,18 @@ LOOKS: Final[Mapping[str, Look]] = {
     "FAILED": Look("✕", ":material/error:", "Failed", "red"),
     "CANCELLED": Look("⊘", ":material/block:", "Cancelled", "orange"),
     "DONE": Look("●", ":material/check_circle:", "Done", "green"),
+    "STARTED": Look("◑", ":material/progress_activity:", "Started", "blue"),
+    "SUCCESS": Look("●", ":material/check_circle:", "Success", "green"),
+    "SUCCESS_WITH_REJECTS": Look("◉", ":material/rule:", "Success with rejects", "orange"),
+    "SUPERSEDED": Look("○", ":material/history:", "Superseded", "gray"),
+    "SKIPPED": Look("○", ":material/skip_next:", "Skipped", "gray"),
     "STOPPED": Look("○", ":material/stop_circle:", "Stopped", "orange"),
+    "INCOMPLETE": Look("◐", ":material/incomplete_circle:", "Incomplete", "orange"),
+    "DUE": Look("▷", ":material/event_upcoming:", "Due", "blue"),
+    "NOT_OVER": Look("◌", ":material/hourglass_empty:", "Not over", "gray"),
+    "NEVER_RUN": Look("–", ":material/calendar_today:", "No run", "gray"),
 }
-"""Runs, background jobs and their steps share these words."""
+"""Runs, background jobs and their steps share these words; the weekly flow has some of its own, and its weeks the last four."""
 
 UNKNOWN: Final = Look("?", ":material/help:", "Unknown", "orange")
 

@@ -18,6 +18,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_va
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from treadle.errors import InvalidInput, MissingSettings
+from treadle.settings_weekly import WeeklySettings
 
 STATE_FILE_NAME = "treadle.env"
 STARTING_FILE_NAME = "starting.env"  # the same for the processes of `treadle up`, which must be ready before others find treadle.env
@@ -79,7 +80,7 @@ RoleName = Literal["viewer", "operator", "admin"]
 RoleMap = Annotated[str, AfterValidator(_role_map)]
 
 
-class Settings(BaseSettings):
+class Settings(WeeklySettings):
     """All settings, under the names of the environment variables in lower case. A secret shows as `**********` wherever it is printed."""
 
     model_config = SettingsConfigDict(extra="ignore", env_file=".env", env_ignore_empty=True, toml_file=SECRETS_TOML, frozen=True)
@@ -105,6 +106,7 @@ class Settings(BaseSettings):
     fabric_api_url: Origin = "https://api.fabric.microsoft.com"  # of the Fabric REST API, without /v1
     entra_authority_url: Origin = "https://login.microsoftonline.com"  # of Entra ID
     onelake_url: Origin = "https://onelake.dfs.fabric.microsoft.com"  # of the DFS endpoint of OneLake
+    fabric_portal_url: Origin = "https://app.fabric.microsoft.com"  # of Fabric's own pages, which runs link to; not in a sandbox
     treadle_ca_file: Path | None = None  # None: the certificates of the system
     treadle_environment: str = "production"  # the badge that every surface shows; the sandbox writes SANDBOX
 
@@ -232,7 +234,7 @@ class Settings(BaseSettings):
             self.portal_cookie_secret,
         )
         signing = self.notify_webhook_secret.get_secret_value().split() if self.notify_webhook_secret else []
-        return (*(secret.get_secret_value() for secret in found if secret), *signing)
+        return (*(secret.get_secret_value() for secret in found if secret), *signing, *self.weekly_secrets)
 
 
 class _LowerCaseToml(TomlConfigSettingsSource):

@@ -5,8 +5,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from ipaddress import ip_address
-from urllib.parse import urlsplit
 
 from treadle import __version__
 from treadle.actions.services import Limits, Services
@@ -23,7 +21,9 @@ from treadle.flows.sales.drive import drive_run
 from treadle.flows.sales.jobs import sales_kinds, sales_recurrings
 from treadle.flows.sales.notifications import Notifications, sweep_notices
 from treadle.flows.sales.services import SalesServices
+from treadle.flows.weekly.jobs import weekly_kinds
 from treadle.settings import Settings
+from treadle.wiring_weekly import WeeklyOpener, leads_elsewhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +36,14 @@ class Wiring:
     fabric: FabricClient
     lake: OneLakeClient
     sales: SalesServices
+    weekly: WeeklyOpener  # call it for the weekly flow's services
 
     @property
     def services(self) -> Services:
         """What the actions work with: the one way in for commands, API and portal."""
         settings, sales = self.settings, self.sales
         limits = Limits(upload_bytes=sales.upload_limit_bytes)
-        return Services(sales, self.database, self.own, settings.treadle_environment, sales.app_version, limits)
+        return Services(sales, self.database, self.own, settings.treadle_environment, sales.app_version, limits, self.weekly)
 
     def worker(self) -> Worker:
         """A worker that drives the runs of all flows."""
@@ -54,7 +55,7 @@ class Wiring:
 
     def job_kinds(self) -> tuple[Kind, ...]:
         """Every kind of background job there is; the one place where a kind becomes known."""
-        return sales_kinds(self.sales, self.own, self.notifications)
+        return (*sales_kinds(self.sales, self.own, self.notifications), *weekly_kinds(self.weekly))
 
     def recurring_jobs(self) -> tuple[Recurring, ...]:
         """What a standing worker asks for again and again."""
@@ -82,18 +83,9 @@ class Wiring:
         channels = [
             open_channel(name, url.get_secret_value(), secrets=secrets, plain_http=sandbox)
             for name, url, secrets in wanted
-            if url and not (sandbox and _leads_elsewhere(url.get_secret_value()))
+            if url and not (sandbox and leads_elsewhere(url.get_secret_value()))
         ]
         return Notifications(tuple(channels), settings.notified_events, settings.treadle_environment, settings.treadle_ca_file)
-
-
-def _leads_elsewhere(url: str) -> bool:
-    """Whether an address is beyond this machine. A sandbox reaches no cloud, also when the shell has a production's addresses."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return not ip_address(host).is_loopback
-    except ValueError:
-        return host != "localhost"
 
 
 @contextmanager
@@ -138,8 +130,9 @@ def wired(settings: Settings, *, database_wait_seconds: float = 30) -> Generator
         poll_seconds=settings.treadle_poll_seconds,
         poll_seconds_max=settings.treadle_poll_seconds_max,
     )
+    weekly = WeeklyOpener(settings, own, lake, entra, __version__)
     try:
-        yield Wiring(settings, database, own, fabric, lake, sales)
+        yield Wiring(settings, database, own, fabric, lake, sales, weekly)
     finally:
-        for part in (own, database, lake, fabric):
+        for part in (weekly, own, database, lake, fabric):
             part.close()

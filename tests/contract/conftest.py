@@ -6,6 +6,7 @@ from dataclasses import replace
 import httpx2
 import pytest
 from tests.contract.fabric_trials import FabricCaller
+from tests.contract.salesforce_trials import SalesforceCaller
 
 from treadle.sandbox.server import Sandbox
 
@@ -18,3 +19,10 @@ def fabric(sandbox: Sandbox, https: httpx2.Client) -> Iterator[FabricCaller]:
     yield FabricCaller(sandbox, https)
     for name in before.__dataclass_fields__:
         setattr(options, name, getattr(before, name))
+
+
+@pytest.fixture
+def salesforce(sandbox: Sandbox, https: httpx2.Client) -> SalesforceCaller:
+    """A caller of an empty Salesforce org with the usual options."""
+    sandbox.salesforce.forget_everything()
+    return SalesforceCaller(sandbox, https)

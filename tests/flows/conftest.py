@@ -21,7 +21,12 @@ SUPERSTORE = Path(__file__).parents[2] / "samples" / "superstore.xlsx"
 def running_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalEnvironment]:
     """One per worker process; ask for `environment`, which starts each test with an empty lake, free lock and no faults."""
     with local_environment(tmp_path_factory.mktemp("environment")) as environment:
-        canaries.plant(environment.cloud.credentials.client_secret)
+        for secret in (
+            environment.cloud.credentials.client_secret,
+            environment.cloud.events.api_key,
+            environment.cloud.salesforce.credentials.client_secret,
+        ):
+            canaries.plant(secret)
         yield environment
         assert canaries.found_in_database(environment.postgres.admin_dsn) == []
         assert canaries.found_in_folder(environment.state) == []
@@ -131,6 +136,8 @@ def assert_every_transition_has_its_event(wiring: Wiring) -> None:
 
 def _reset(environment: LocalEnvironment) -> None:
     environment.cloud.faults.clear()
+    environment.cloud.requests.clear()  # the newest are kept; a test counts its own
+    environment.cloud.events.reset()
     environment.cloud.clock.reset()
     environment.cloud.fabric.options.job_queue_seconds = 0
     with psycopg.connect(environment.postgres.admin_dsn) as connection:  # runs of earlier tests stay: they claim their jobs

@@ -3,14 +3,17 @@
 import dataclasses
 import io
 from collections.abc import Callable
-from datetime import timedelta
+from contextlib import nullcontext, suppress
+from datetime import date, timedelta
+from pathlib import Path
+from types import SimpleNamespace
 from uuid import uuid4
 
 import pytest
 
 from tests import canaries
 from tests.flows.conftest import lake_snapshot
-from treadle.actions import audit, deploy, files, jobs, lock, results, runs, tokens
+from treadle.actions import audit, deploy, files, jobs, lock, results, runs, tokens, weekly
 from treadle.actions.services import Services
 from treadle.control import tokens as kept_tokens
 from treadle.control.access import Principal, Right, Role, allowed, local_principal
@@ -18,11 +21,14 @@ from treadle.control.audit import list_audit
 from treadle.control.audit import verify as verify_audit
 from treadle.control.database import Database
 from treadle.control.jobs import queue
-from treadle.control.jobs.job import NewJob
+from treadle.control.jobs.job import Job, NewJob
 from treadle.control.states import RunStatus
 from treadle.errors import Conflict, InvalidInput, NotFound, PermissionDenied
 from treadle.flows.sales.deploy import NOTEBOOKS
 from treadle.flows.sales.lakehouse import IMPORT, import_path
+from treadle.flows.weekly.flow import WeekOptions
+from treadle.flows.weekly.record import Stage
+from treadle.flows.weekly.week import week_of
 
 ADA, OLGA, VIC = (local_principal(name, role) for name, role in (("ada", Role.ADMIN), ("olga", Role.OPERATOR), ("vic", Role.VIEWER)))
 NOBODY = Principal("oidc:i|s", "nobody", None, "oidc")
@@ -30,7 +36,7 @@ NOBODY = Principal("oidc:i|s", "nobody", None, "oidc")
 
 @pytest.fixture
 def services(treadle) -> Services:
-    return Services(treadle.sales, treadle.database, treadle.own, "SANDBOX", "0.0.0")
+    return Services(treadle.sales, treadle.database, treadle.own, "SANDBOX", "0.0.0", weekly=treadle.weekly)
 
 
 @pytest.fixture
@@ -40,6 +46,35 @@ def placed(treadle, csv_file) -> str:
 
 
 ID = uuid4()
+FAR = week_of(date(2095, 1, 3))
+WISHES = WeekOptions("somebody")
+
+
+def asked_and_cancelled(ask: Callable[[Services, Principal], Job]) -> Callable[[Services, Principal], Job]:
+    """Ask for a job, and take it back: no worker of another test shall do it."""
+
+    def act(services: Services, who: Principal) -> Job:
+        return jobs.cancel(services, ADA, ask(services, who).job_id)
+
+    return act
+
+
+def changes_of_an_absent_plan(services: Services, who: Principal) -> None:
+    """Permitted, and then the plan's file is not there."""
+    with suppress(FileNotFoundError):
+        weekly.plan_changes(services, who, SimpleNamespace(rows_path=Path("absent.parquet")))
+
+
+def unbegun(act: Callable[[Services, Principal], object]) -> Callable[[Services, Principal], object]:
+    """Permitted, and then refused because the week has not begun."""
+
+    def try_it(services: Services, who: Principal) -> None:
+        with pytest.raises(InvalidInput, match="has not begun") if allowed(who, Right.RUNS_START) else nullcontext():
+            act(services, who)
+
+    return try_it
+
+
 ACTIONS: dict[str, tuple[Right, Callable[[Services, Principal], object]]] = {
     "runs.start": (Right.RUNS_START, lambda s, who: runs.start(s, who, "absent.csv")),
     "runs.restore": (Right.RUNS_RESTORE, lambda s, who: runs.restore(s, who, ID)),
@@ -79,6 +114,25 @@ ACTIONS: dict[str, tuple[Right, Callable[[Services, Principal], object]]] = {
     "jobs.retry": (Right.JOBS_MANAGE, lambda s, who: jobs.retry(s, who, ID)),
     "tokens.list_tokens": (Right.TOKENS_MANAGE, tokens.list_tokens),
     "tokens.revoke": (Right.TOKENS_MANAGE, lambda s, who: tokens.revoke(s, who, "0123456789ab")),
+    "weekly.standing": (Right.RUNS_READ, weekly.standing),
+    "weekly.run_details": (Right.RUNS_READ, lambda s, who: weekly.run_details(s, who, ID)),
+    "weekly.week_due": (Right.RUNS_READ, weekly.week_due),
+    "weekly.run": (Right.RUNS_START, unbegun(lambda s, who: weekly.run(s, who, FAR, WISHES))),
+    "weekly.run_stage": (Right.RUNS_START, lambda s, who: weekly.run_stage(s, who, FAR, Stage.TRANSFORM, WISHES)),
+    "weekly.plan": (Right.RUNS_READ, lambda s, who: weekly.plan(s, who, FAR)),
+    "weekly.plan_changes": (Right.RUNS_READ, changes_of_an_absent_plan),
+    "weekly.plan_backfill": (Right.RUNS_READ, lambda s, who: weekly.plan_backfill(s, who, FAR.start, FAR.end)),
+    "weekly.backfill": (Right.RUNS_START, lambda s, who: weekly.backfill(s, who, [], WISHES)),
+    "weekly.request_run": (Right.RUNS_START, asked_and_cancelled(lambda s, who: weekly.request_run(s, who, FAR))),
+    "weekly.request_backfill": (Right.RUNS_START, asked_and_cancelled(lambda s, who: weekly.request_backfill(s, who, FAR.start, FAR.end))),
+    "weekly.request_retry": (Right.RUNS_START, asked_and_cancelled(lambda s, who: weekly.request_retry(s, who, FAR))),
+    "weekly.retry_rejects": (Right.RUNS_START, lambda s, who: weekly.retry_rejects(s, who, FAR)),
+    "weekly.count_rejects": (Right.RUNS_READ, lambda s, who: weekly.count_rejects(s, who, FAR)),
+    "weekly.list_rejects": (Right.RUNS_READ, lambda s, who: weekly.list_rejects(s, who, FAR)),
+    "weekly.show_reject": (Right.RUNS_READ, lambda s, who: weekly.show_reject(s, who, FAR, 0)),
+    "weekly.export_rejects": (Right.RUNS_READ, lambda s, who: weekly.export_rejects(s, who, FAR, Path("absent.csv"))),
+    "weekly.list_refused": (Right.RUNS_READ, lambda s, who: weekly.list_refused(s, who, FAR)),
+    "weekly.check_api": (Right.RUNS_READ, weekly.check_api),
     "audit.list_audit": (Right.AUDIT_READ, audit.list_audit),
     "audit.verify": (Right.AUDIT_READ, audit.verify),
 }

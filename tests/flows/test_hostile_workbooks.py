@@ -83,14 +83,14 @@ def test_a_far_cell_hidden_from_the_scan_meets_the_memory_limit_and_the_caller_s
     far = '<row r="40000"><c t="n" r="XFD1048576"><v>1</v></c></row>'
     error = refusal(write_xlsx(tmp_path / "far.xlsx", sheet_xml(HEADER + rows + far)))
     assert "memory" in error.message
-    assert inspect_file(write_xlsx(tmp_path / "good.xlsx", sheet_xml(HEADER + ORDER)), mapping={}, sheet=None)["row_count"] == 1
+    assert inspect_file(write_xlsx(tmp_path / "good.xlsx", sheet_xml(HEADER + ORDER)), mapping={}, sheet=None).profile["row_count"] == 1
 
 
 @pytest.mark.parametrize("declared", ["A1:B2", "A1", "A1:XFD1048576", "C7:D9"])
 def test_a_lying_dimension_loses_no_row(tmp_path, declared):
     rows = "".join(f'<row r="{row}"><c r="A{row}"><v>{row}</v></c><c r="B{row}"><v>2.5</v></c></row>' for row in range(2, 102))
     path = write_xlsx(tmp_path / "lying.xlsx", sheet_xml(HEADER + rows, before=f'<dimension ref="{declared}"/>'))
-    assert inspect_file(path, mapping={}, sheet=None)["row_count"] == 100
+    assert inspect_file(path, mapping={}, sheet=None).profile["row_count"] == 100
 
 
 def test_a_zip_bomb_is_refused_by_its_directory_without_unpacking(tmp_path):
@@ -185,7 +185,7 @@ def test_a_compound_file_without_a_workbook_is_not_mistaken_for_one(tmp_path):
 
 def test_rows_in_the_wrong_order_are_all_read(tmp_path):
     rows = '<row r="5"><c r="A5" t="inlineStr"><is><t>O-4</t></is></c><c r="B5"><v>1</v></c></row>' + ORDER
-    profile = inspect_file(write_xlsx(tmp_path / "odd.xlsx", sheet_xml(HEADER + rows)), mapping={}, sheet=None)
+    profile = inspect_file(write_xlsx(tmp_path / "odd.xlsx", sheet_xml(HEADER + rows)), mapping={}, sheet=None).profile
     assert [row["order_id"] for row in profile["sample_rows"]] == ["O-1", None, None, "O-4"]
 
 

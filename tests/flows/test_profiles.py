@@ -280,3 +280,26 @@ def test_the_order_of_the_columns_in_a_mapping_does_not_matter_and_the_release_d
     assert one.sha256 == profiles.Reading({"c": "d", "a": "b"}, None, "1").sha256
     assert one.sha256 != profiles.Reading({"a": "b", "c": "d"}, None, "2").sha256
     assert one.sha256 != profiles.Reading({"a": "b", "c": "d"}, "Orders", "1").sha256
+
+
+def test_the_rows_on_which_checks_failed_are_kept_with_the_version_they_are_of(treadle, own, ask, ended):
+    path = import_path("sales.csv")
+    faulty = b"order_id,revenue,note\nA,1.50,x\nB,much,=1+1\n,-3,\xe2\x80\xaea\n"
+    etag = treadle.lake.upload(path, faulty).etag
+    ended(ask())
+    told = {check["check"]: check.get("failing_rows") for check in ask().profile["validations"]}
+    assert told["values_readable"] == {"count": 1, "kept": 1}
+    assert told["required_columns"] is None
+    failed = {
+        one.check: [(cell.row, cell.column, cell.value) for cell in one.cells]
+        for one in profiles.failing_rows(treadle.sales, own, "sales.csv", etag)
+    }
+    assert failed["values_readable"] == [(3, "revenue", "much")]
+    assert failed["order_id_present"] == [(4, "order_id", None)]
+    assert failed["revenue_non_negative"] == [(4, "revenue", "-3")]
+    treadle.lake.upload(path, faulty + b"C,4,z\n")
+    with pytest.raises(NotFound, match="replaced"):
+        profiles.failing_rows(treadle.sales, own, "sales.csv", treadle.lake.stat(path).etag)
+    treadle.lake.upload(mapping_path("sales.csv"), ColumnMapping({"note": "channel"}).to_json())
+    with pytest.raises(NotFound, match="read in another way"):
+        profiles.failing_rows(treadle.sales, own, "sales.csv", etag)

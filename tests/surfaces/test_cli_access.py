@@ -82,11 +82,11 @@ def test_a_viewer_at_the_machine_may_look_and_nothing_else(treadle, workbook):
         ("lock", "release", "--reason", "x"),
         ("token", "create", "x"),
     ):
-        refused = treadle(*changes, TREADLE_ROLE="viewer", TREADLE_USER="vic")
+        refused = treadle(*changes, TREADLE_ROLE="viewer", TREADLE_USER="viewing-vera")
         assert refused.code == 5
-        assert "vic may not do this" in refused.err
+        assert "viewing-vera may not do this" in refused.err
     assert treadle("audit", "ls", TREADLE_ROLE="operator").code == 5
-    entries = treadle("audit", "ls", "--by", "vic", "--json").data["entries"]
+    entries = treadle("audit", "ls", "--by", "viewing-vera", "--json").data["entries"]
     assert [(entry["action"], entry["outcome"]) for entry in entries] == [
         ("token.create", "refused"),
         ("lock.release", "refused"),

@@ -2,11 +2,11 @@
 
 from decimal import Decimal
 
-from treadle.cli.figures import change_written, label_of, relative_written, shown_figures, written
+from treadle.flows.sales.figures import HEADLINE, change_written, in_order, label_of, relative_written, written
 
 
 def test_ours_come_first_in_their_order_then_those_that_we_do_not_know():
-    shown = shown_figures(["funnel.total_visitors", "returns", "orders", "funnel.orders"])
+    shown = in_order([*HEADLINE, "funnel.total_visitors", "returns", "orders", "funnel.orders"])
     assert [label_of(name) for name in shown] == ["Revenue", "Orders", "Average order value", "Visitors", "Returns"]
 
 
@@ -24,3 +24,4 @@ def test_a_change_has_a_sign_and_a_share_changes_by_points():
     assert change_written("funnel.conversion_rate_pct", Decimal("0.5")) == "+0.50 points"
     assert (change_written("orders", Decimal(0)), change_written("orders", None)) == ("0", "–")
     assert (relative_written(Decimal("4.961")), relative_written(None)) == ("+496.1 %", "–")
+    assert (relative_written(0), relative_written(Decimal("-0.0001"))) == ("0 %", "≈ 0 %")

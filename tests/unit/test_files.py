@@ -11,10 +11,10 @@ BLOCK = 64
 
 
 @pytest.mark.parametrize("size", [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK, 10 * BLOCK + 7])
-@pytest.mark.parametrize("forgotten", [BLOCK, 2 * BLOCK])
-def test_a_copy_has_every_byte_of_its_source_and_leaves_the_source_as_it_is(tmp_path, monkeypatch, size, forgotten):
+@pytest.mark.parametrize("stretch", [BLOCK, 2 * BLOCK])
+def test_a_copy_has_every_byte_of_its_source_and_leaves_the_source_as_it_is(tmp_path, monkeypatch, size, stretch):
     monkeypatch.setattr(files, "_BLOCK_BYTES", BLOCK)
-    monkeypatch.setattr(files, "_FORGOTTEN_BYTES", forgotten)
+    monkeypatch.setattr(files, "_STRETCH_BYTES", stretch)
     content = bytes(number * 31 % 251 for number in range(size))
     source, target = tmp_path / "orders.csv", tmp_path / ".orders.csv.tmp"
     source.write_bytes(content)
@@ -35,3 +35,8 @@ def test_a_long_file_is_copied_in_its_own_blocks(tmp_path):
     content = b"".join(f"order {number:09d}\n".encode() for number in range(1_300_000))
     (tmp_path / "a").write_bytes(content)
     assert copy_durably(tmp_path / "a", tmp_path / "b").sha256 == hashlib.sha256(content).hexdigest()
+
+
+def test_a_copy_that_breaks_off_tells_why_and_leaves_nobody_waiting(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        copy_durably(tmp_path / "gone", tmp_path / "b")

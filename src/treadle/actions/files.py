@@ -19,6 +19,7 @@ from treadle.control.jobs.states import JobState
 from treadle.errors import Conflict, InvalidInput, NotFound, UnexpectedAnswer
 from treadle.flows.sales import profiles
 from treadle.flows.sales.column_mapping import ColumnMapping
+from treadle.flows.sales.failing_rows import FailedCheck
 from treadle.flows.sales.input_file import check_input_file
 from treadle.flows.sales.input_files import Progress, list_input_files, staged_file, stored_mapping
 from treadle.flows.sales.lakehouse import IMPORT, PROFILE, import_path, mapping_path
@@ -64,6 +65,15 @@ def cached_profile(services: Services, who: Principal, name: str) -> StoredProfi
     """What is known of a workbook as it is in the lake now; right `files:read`. None: nobody has looked into this version yet. Raises NotFound."""
     require(who, Right.FILES_READ)
     return profiles.cached_profile(services.sales, services.own, name)
+
+
+def failing_rows(services: Services, who: Principal, name: str, etag: str) -> list[FailedCheck]:
+    """The rows on which the checks of this version of a workbook failed, as far as they are kept; right `files:read`.
+
+    Raises NotFound when the file, or how it is read, has changed since.
+    """
+    require(who, Right.FILES_READ)
+    return profiles.failing_rows(services.sales, services.own, name, etag)
 
 
 def get_profile(services: Services, who: Principal, name: str) -> StoredProfile:

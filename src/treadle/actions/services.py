@@ -1,10 +1,13 @@
 """What the actions work with. Built once, by wiring; handed to the API, the portal and every command."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 from treadle.control.database import Database
+from treadle.errors import InvalidInput
 from treadle.flows.sales.services import SalesServices
+from treadle.flows.weekly.services import WeeklyServices
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +21,10 @@ class Limits:
     idempotency_lifetime: timedelta = timedelta(hours=24)  # an answer is replayed for so long
 
 
+def _no_weekly() -> WeeklyServices:
+    raise InvalidInput("The weekly flow is not part of these services.")
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """The sales flow, the database of the five tables, the one of Treadle's own tables, and which environment this is."""
@@ -28,3 +35,4 @@ class Services:
     environment: str
     version: str
     limits: Limits = field(default_factory=Limits)
+    weekly: Callable[[], WeeklyServices] = _no_weekly  # opened at the first use: not every installation has its settings

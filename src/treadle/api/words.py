@@ -1,6 +1,6 @@
 """What the layers below say to whoever sits at the command line, said to whoever calls over HTTP: routes for commands, members for options. Pure.
 
-Commands that only the one who runs the server can give (`treadle migrate`, `treadle doctor`) are left as they are.
+Commands that only the one who runs the server can give (`treadle migrate`, `treadle doctor`), and those of the weekly flow, which has no routes, are left as they are.
 """
 
 import re

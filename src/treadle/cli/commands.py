@@ -19,9 +19,14 @@ HELP: Final = "\n".join([SUMMARY, "", "Exit codes:", "", *(f"{code:>3}  {meaning
 # name → where in treadle.cli it is, and the first paragraph of its help, which a test holds against the command's own
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "up": ("local:up", "Start sandbox, database, worker, portal and API, and keep them running until Ctrl-C."),
-    "demo": ("demo:demo", "Start everything, run two workbooks, compare them, restore the first, show the trail, stop."),
+    "demo": (
+        "demo:demo",
+        "Start everything, run two workbooks, compare and restore; then three weeks of events to Salesforce; show the trails, stop.",
+    ),
     "files": ("files:app", "Workbooks in Files/import/: list, upload, profile."),
     "run": ("runs:app", "Start, follow, compare and cancel runs."),
+    "weekly": ("weekly:app", "The weekly flow: events API → lake → customer metrics → Salesforce, week by week."),
+    "scenario": ("scenario:app", "Scenarios: an archive becomes tables, an ontology and a graph."),
     "restore": ("restores:restore", "Publish an earlier run's files to Files/results/current/ again."),
     "restores": ("restores:restore_history", "List who restored what, newest first."),
     "lock": ("lock:app", "The lock that lets one run at a time through."),
@@ -43,7 +48,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
         "doctor:doctor",
         "Check settings, sign-in, Fabric, OneLake, database and lock. Changes nothing; exit code 1 if something is wrong.",
     ),
-    "sandbox": ("local:sandbox", "Start only the local stand-ins of Entra, Fabric and OneLake, without database and worker."),
+    "sandbox": ("local:sandbox", "Start only the local stand-ins of the clouds, without database and worker."),
 }
 
 

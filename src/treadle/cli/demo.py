@@ -1,6 +1,7 @@
 """treadle demo: the main job end to end, in a sandbox of its own."""
 
 import contextlib
+import sys
 import tempfile
 from collections.abc import Generator
 from pathlib import Path
@@ -11,6 +12,7 @@ import typer
 from treadle import __version__
 from treadle.actions import runs as actions
 from treadle.cli import INTERRUPTED
+from treadle.cli.demo_weekly import tell_weekly
 from treadle.cli.local import local_environment
 from treadle.cli.output import local_time, reported, say, show_json, stdout
 from treadle.cli.run_views import input_label, print_comparison, show_kpis
@@ -31,14 +33,15 @@ def demo(
     state: Annotated[Path | None, typer.Option("--state", help="Keep everything in this directory (default: a temporary one).")] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print a summary as JSON on standard output.")] = False,
 ) -> None:
-    """Start everything, run two workbooks, compare them, restore the first, show the trail, stop."""
+    """Start everything, run two workbooks, compare and restore; then three weeks of events to Salesforce; show the trails, stop."""
     with _place(state) as place, _interruptible():
         say(f"Treadle {__version__} · demo in {place}")
-        _step("Starting sandbox (Entra, Fabric, OneLake) and PostgreSQL")
-        with local_environment(place) as environment, wired(environment.settings) as wiring:
+        _step("Starting sandbox (Entra, Fabric, OneLake, events API, Salesforce) and PostgreSQL")
+        with local_environment(place) as environment, wired(environment.settings) as wiring, _tables_beside(json_output):
             summary = _tell(wiring, place)
+            weeks = tell_weekly(wiring, environment, WHO)
         if json_output:
-            show_json(summary)
+            show_json(summary | {"weekly": weeks})
     say("\nDone. Everything was stopped.")
 
 
@@ -77,6 +80,11 @@ def _show_trail(wiring: Wiring) -> None:
         (item.restored_at, item.restored_by, str(item.source_run_id)[:8]) for item in restores.list_restores(wiring.database, limit=5)
     ]
     show_table(("restored", "by", "source run"), history, gap=True, title="Restores", empty="No restores.")
+
+
+def _tables_beside(json_output: bool) -> contextlib.AbstractContextManager[object]:
+    """Standard output is for the summary alone when that is to be read by a program."""
+    return contextlib.redirect_stdout(sys.stderr) if json_output else contextlib.nullcontext()
 
 
 @contextlib.contextmanager

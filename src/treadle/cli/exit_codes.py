@@ -22,13 +22,14 @@ EXIT_CODES: Final[Mapping[type[BaseException], int]] = {
     KeyboardInterrupt: INTERRUPTED,
 }
 DEFECT: Final = 1
+WEEKLY_FAILED: Final = 1  # `treadle weekly` knows 0, 1 and 130 alone, which is what its schedulers were told
 INVALID: Final = EXIT_CODES[errors.InvalidInput]
 
 # The help and docs/reference/commands.md are generated from this, too.
 EXIT_MEANINGS: Final[Mapping[int, str]] = {
     0: "done",
-    1: "a defect of Treadle, or a failed check of doctor",
-    2: "unusable input, also a file that a run would refuse (files profile)",
+    1: "a defect of Treadle, a failed check of doctor, or any error of `treadle weekly`",
+    2: "unusable input, also a file that a run would refuse (files profile, scenario check)",
     3: "not found",
     4: "conflict, such as a held lock",
     5: "not signed in or not permitted",

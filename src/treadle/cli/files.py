@@ -17,9 +17,10 @@ from treadle.cli.tables import narrow, show_table
 from treadle.control.access import Right, require
 from treadle.errors import InvalidInput, NotFound
 from treadle.flows.sales import samples
+from treadle.flows.sales.failing_rows import kept_of
 from treadle.flows.sales.input_file import check_input_file
 from treadle.flows.sales.input_files import stored_mapping
-from treadle.flows.sales.inspect_file import inspect_file
+from treadle.flows.sales.inspect_file import Inspection, inspect_file
 from treadle.flows.sales.lakehouse import IMPORT, import_path
 from treadle.flows.sales.verdict import Verdict, verdict
 from treadle.wiring import Wiring
@@ -80,6 +81,9 @@ def profile(
         list[str] | None, typer.Option("--map", metavar="A=b", help="Read column A as b (default: what is stored beside the file).")
     ] = None,
     sheet: Annotated[str | None, typer.Option("--sheet", help="The sheet to read.")] = None,
+    failing_rows: Annotated[
+        Path | None, typer.Option("--failing-rows", metavar="CSV", dir_okay=False, help="Write the rows on which checks fail to this file.")
+    ] = None,
     state: State = None,
     json_output: Json = False,
 ) -> None:
@@ -89,11 +93,16 @@ def profile(
     """
     chosen = parse_mapping(mapping) if mapping else None
     if local := local_file(file):
-        found = inspect_file(local, mapping=chosen or {}, sheet=sheet)
+        inspection = inspect_file(local, mapping=chosen or {}, sheet=sheet)
     else:
         with session(state) as wiring:
             as_stored = chosen is None and sheet is None
-            found = (_known_profile(wiring, file) if as_stored else None) or _profile_in_lake(wiring, file, chosen, sheet)
+            inspection = (_known_profile(wiring, file, with_rows=failing_rows is not None) if as_stored else None) or _profile_in_lake(
+                wiring, file, chosen, sheet
+            )
+    found = inspection.profile
+    if failing_rows:
+        _write_failing_rows(failing_rows, inspection)
     if json_output:
         show_json({"verdict": verdict(found["validations"]), **found})
     else:
@@ -119,16 +128,30 @@ def sample(
     say(f"{path} is written. Run it with: treadle run start {path} --wait")
 
 
-def _known_profile(wiring: Wiring, file: str) -> dict[str, Any] | None:
+def _write_failing_rows(target: Path, found: Inspection) -> None:
+    from treadle.portal.failing_csv import failing_rows_csv  # noqa: PLC0415 - brings Polars, which the other commands do not need
+
+    target.write_bytes(failing_rows_csv(str(found.profile["file_name"]), found.failed))
+    count, kept = sum(one.count for one in found.failed), sum(len(one.cells) for one in found.failed)
+    say(f"{target} is written: {kept_of(count, kept)}." if kept else f"{target} is written: no check failed on a row.")
+
+
+def _known_profile(wiring: Wiring, file: str, *, with_rows: bool) -> Inspection | None:
     """What a background job has found out about this very version of the file. None: none has, or Treadle's own tables are not there."""
     try:
         known = files.cached_profile(wiring.services, looking(wiring), file)
     except InvalidInput:
         return None
-    return dict(known.profile) if known else None
+    if known is None:
+        return None
+    try:
+        failed = files.failing_rows(wiring.services, looking(wiring), file, known.etag) if with_rows else []
+    except NotFound:  # replaced this very moment
+        return None
+    return Inspection(dict(known.profile), failed)
 
 
-def _profile_in_lake(wiring: Wiring, file: str, mapping: Mapping[str, str] | None, sheet: str | None) -> dict[str, Any]:
+def _profile_in_lake(wiring: Wiring, file: str, mapping: Mapping[str, str] | None, sheet: str | None) -> Inspection:
     with tempfile.TemporaryDirectory(prefix="treadle-") as folder:
         copy = _download(wiring, file, Path(folder))
         stored = stored_mapping(wiring.lake, file)

@@ -16,7 +16,7 @@ import typer
 
 from treadle.cli.options import Json
 from treadle.cli.output import reported, say, show_json
-from treadle.cli.sample_runs import SUPERSTORE_COLUMNS, run_sample, sample_files
+from treadle.cli.sample_runs import SUPERSTORE_COLUMNS, ask_for_sample_weeks, run_sample, sample_files, wait_for_sample_weeks
 from treadle.cli.stopping import stop_on_signal
 from treadle.cli.supervised import free_port, supervised, wait_until_listening
 from treadle.control import runs
@@ -52,7 +52,11 @@ def up(
     state: StateFolder = DEFAULT_STATE,
     headless: Annotated[bool, typer.Option("--headless", help="Open no browser; only print where things are.")] = False,
     with_samples: Annotated[
-        bool, typer.Option("--with-samples", help="Run the two sample workbooks first, if there is no run yet, so that no page is empty.")
+        bool,
+        typer.Option(
+            "--with-samples",
+            help="Run the two sample workbooks and two sample weeks first, if there is no run yet, so that no page is empty.",
+        ),
     ] = False,
     json_output: Json = False,
 ) -> None:
@@ -91,7 +95,7 @@ def sandbox(
         Path | None, typer.Option("--faults", exists=True, dir_okay=False, help="A JSON script of faults to begin with.")
     ] = None,
 ) -> None:
-    """Start only the local stand-ins of Entra, Fabric and OneLake, without database and worker."""
+    """Start only the local stand-ins of the clouds, without database and worker."""
     from treadle.sandbox.server import serve  # noqa: PLC0415 - production needs no sandbox, nor what it is built from
 
     _require_folder(state)
@@ -114,9 +118,9 @@ def local_environment(state: Path, *, announced: bool = True) -> Generator[Local
     state = state.absolute()
     _require_folder(state)
     with _sole_owner(state), _settings_files(state), EmbeddedPostgres(state / "postgres") as postgres, Sandbox(state) as cloud:
-        values = _connection_values(cloud, postgres)
+        values = _connection_values(cloud, postgres) | _weekly_folders(state)
         secret = values["FABRIC_CLIENT_SECRET"]
-        hide_secrets([secret])
+        hide_secrets([secret, values["API_KEY"], values["SALESFORCE_CLIENT_SECRET"]])
         items = _deploy(values)
         _migrate(postgres.conninfo)
         values |= items
@@ -150,6 +154,12 @@ def _connection_values(cloud: Any, postgres: Any) -> dict[str, str]:
         "OIDC_AUDIENCE": "api://treadle",
         "OIDC_CLIENT_ID": cloud.oidc.client.client_id,
         "OIDC_CLIENT_SECRET": cloud.oidc.client.secret,
+        "API_BASE_URL": cloud.endpoints.events_url,
+        "API_KEY": cloud.events.api_key,
+        "API_RATE_LIMIT_DELAY": "0",  # nobody else asks it
+        "SALESFORCE_URL": cloud.endpoints.salesforce_url,
+        "SALESFORCE_CLIENT_ID": cloud.salesforce.credentials.client_id,
+        "SALESFORCE_CLIENT_SECRET": cloud.salesforce.credentials.client_secret,
         "PORTAL_COOKIE_SECRET": secrets.token_urlsafe(32),
         "SANDBOX_ADMIN_URL": cloud.endpoints.admin_url,
         "SANDBOX_PROXY_URL": cloud.endpoints.proxy_url,
@@ -162,6 +172,13 @@ def _connection_values(cloud: Any, postgres: Any) -> dict[str, str]:
         "PG_PASSWORD": "none-needed",  # the socket trusts its user; named, so that one from the environment is not sent to it
         "PG_SSLMODE": "disable",
     }
+
+
+def _weekly_folders(state: Path) -> dict[str, str]:
+    """Where the weekly flow keeps its files: with everything else of this environment, wherever a command is called."""
+    folder = state / "weekly"
+    places = {"STATE_DIR": "state", "LOCAL_DATA_DIR": "data/raw_events", "LOCAL_REJECTS_DIR": "data/raw_events_rejects"}
+    return {name: str(folder / place) for name, place in places.items()}
 
 
 def _deploy(values: dict[str, str]) -> dict[str, str]:
@@ -247,10 +264,12 @@ def _run_samples(environment: LocalEnvironment) -> None:
     with wired(environment.settings) as wiring:
         if runs.list_runs(wiring.database, limit=1).runs:
             return
-        say("Running the two sample workbooks, so that no page is empty.")
+        say("Running the two sample workbooks and two sample weeks, so that no page is empty.")
+        weeks = ask_for_sample_weeks(wiring, who)
         superstore, orders = sample_files(environment.state)
         run_sample(wiring, who, superstore, SUPERSTORE_COLUMNS)
         run_sample(wiring, who, orders, None)
+        wait_for_sample_weeks(wiring, who, weeks)
 
 
 def _endpoints(settings: Settings) -> dict[str, str]:

@@ -1,49 +1,34 @@
 """treadle portal: the pages for people and the HTTP API, on one port."""
 
 import secrets
-from typing import Annotated, Final
+from typing import Final
 
 import structlog
-import typer
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from treadle.api.app import create_app
 from treadle.api.server import serve
-from treadle.cli.api import api_settings, listening
-from treadle.cli.options import Json, State, acting, session
+from treadle.cli.options import Json, State, acting
 from treadle.cli.output import reported, say, show_json
-from treadle.cli.stopping import stop_on_signal, stop_with_parent
-from treadle.control.migrate import require_migrated
+from treadle.cli.serving import Host, Port, WithParent, api_settings, listening, ready_to_serve, told_to_stop
 from treadle.errors import InvalidInput
 from treadle.settings import split_names
 from treadle.wiring import Wiring
 
 log = structlog.get_logger()
 
-_DATABASE_WAIT_SECONDS: Final = 5
 _LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 
 
 @reported
-def portal(
-    host: Annotated[str | None, typer.Option("--host", help="The address to listen on (default: API_HOST).", show_default=False)] = None,
-    port: Annotated[
-        int | None, typer.Option("--port", min=0, max=65535, help="Its port; 0 takes any free one (default: API_PORT).", show_default=False)
-    ] = None,
-    with_parent: Annotated[bool, typer.Option("--with-parent", hidden=True, help="Stop when standard input ends.")] = False,
-    state: State = None,
-    json_output: Json = False,
-) -> None:
+def portal(host: Host = None, port: Port = None, with_parent: WithParent = False, state: State = None, json_output: Json = False) -> None:
     """Serve the portal, and the API under /api, until Ctrl-C. Logs are JSON on standard error."""
-    with session(state, for_people=False, database_wait_seconds=_DATABASE_WAIT_SECONDS) as wiring:
-        require_migrated(wiring.own)
-        listener, url = listening(host or wiring.settings.api_host, wiring.settings.api_port if port is None else port)
+    with ready_to_serve(state) as wiring:
+        listener, url = listening(wiring.settings, host, port)
         api = create_app(wiring.services, api_settings(wiring.settings))
         app = _around(api, wiring, wiring.settings.portal_url or url, host or wiring.settings.api_host)
-        stop = stop_on_signal()
-        if with_parent:
-            stop_with_parent(stop)
+        stop = told_to_stop(with_parent=with_parent)
         if json_output:
             show_json({"url": url})
         say(f"The portal is at {url}, the API at {url}/api. Stop: Ctrl-C")
@@ -79,5 +64,6 @@ def _around(api: FastAPI, wiring: Wiring, url: str, host: str) -> ASGIApp:
         min(settings.portal_upload_limit_mb * 1024**2, wiring.services.limits.upload_bytes),
         settings.oidc_role_claim,
         tuple(sorted(settings.role_map.items())),
+        None if settings.treadle_environment == "SANDBOX" else settings.fabric_portal_url,
     )
     return create_portal(shared, api, sign_in=sign_in, allowed_hosts=tuple(split_names(settings.api_allowed_hosts)))

@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from treadle.cli.figures import BREAKDOWNS, change_written, label_of, relative_written, shown_figures, written
 from treadle.cli.output import Markup, local_time, say, show_json_line, status_cell, stdout
 from treadle.cli.tables import show_list, show_table
 from treadle.control import artifacts, compare, events
 from treadle.control.compare import BreakdownChange, KpiChange
 from treadle.control.events import Event, EventType
 from treadle.control.run import RESTORE_PREFIX, Run
+from treadle.flows.sales.figures import BREAKDOWNS, HEADLINE, change_written, in_order, label_of, relative_written, written
 from treadle.flows.sales.lakehouse import run_path
 from treadle.wiring import Wiring
 
@@ -79,7 +79,7 @@ def show_kpis(kpis: Mapping[str, Any]) -> None:
     """Print the figures of a run: totals and funnel first, then each of the three standing breakdowns, largest first."""
     found = compare.compare_kpis(kpis, {})
     figures = {row.name: row.a for row in found.rows}
-    rows = [(label_of(name), written(name, figures.get(name))) for name in shown_figures(figures)]
+    rows = [(label_of(name), written(name, figures.get(name))) for name in in_order([*HEADLINE, *figures])]
     show_table(("KPI", "figure"), rows, gap=True, empty="")
     for name, label in BREAKDOWNS.items():
         parts = [(part.value, written(REVENUE, part.a)) for part in found.breakdowns if part.breakdown == name]
@@ -92,7 +92,7 @@ def print_comparison(found: compare.Comparison, first: Run, second: Run) -> None
         named = f"{side} {str(run.run_id)[:8]} · {input_label(run.input_file)} · {local_time(run.created_at)}"
         stdout().print(named, markup=False, soft_wrap=True)
     changes = {row.name: row for row in found.rows}
-    rows = [(label_of(name), *_change_cells(name, changes.get(name))) for name in shown_figures(changes) if changes]
+    rows = [(label_of(name), *_change_cells(name, changes.get(name))) for name in in_order([*HEADLINE, *changes]) if changes]
     show_table(("KPI", "A figure", "B figure", "change", "%"), rows, gap=True, empty="Neither run has KPIs.")
     for name, label in BREAKDOWNS.items():
         parts = [(part.value, *_change_cells(REVENUE, part)) for part in found.breakdowns if part.breakdown == name]

@@ -36,6 +36,9 @@ _BY_CODE: Final[Mapping[str, type[TreadleError]]] = {
     "ItemDisplayNameNotAvailableYet": Conflict,
     "JobAlreadyCompleted": Conflict,
     "TokenExpired": Unauthenticated,
+    # of Salesforce: https://developer.salesforce.com/docs/atlas.en-us.api.meta/api/sforce_api_calls_concepts_core_data_objects.htm
+    "REQUEST_LIMIT_EXCEEDED": Throttled,
+    "ExceededQuota": Throttled,
 }
 _BY_STATUS: Final[Mapping[int, type[TreadleError]]] = {
     400: InvalidInput,
@@ -118,12 +121,19 @@ class RawAnswer:
     def refusal(self) -> Refusal:
         """The error code from the header or the body, and the message in one of the envelopes that Microsoft's services use."""
         problem, body = read_json(self.content)
+        if isinstance(body, list) and body:  # Salesforce lists its reasons
+            body = cast("list[Any]", body)[0]
         told = cast("dict[str, Any]", body) if not problem and isinstance(body, dict) else {}
         inner = told.get("error")
         told = cast("dict[str, Any]", inner) if isinstance(inner, dict) else told
-        in_body = told.get("errorCode") or told.get("code")
+        oauth = inner if isinstance(inner, str) else None  # RFC 6749 §5.2
+        in_body = told.get("errorCode") or told.get("code") or oauth
         code = self.headers.get("x-ms-public-api-error-code") or self.headers.get("x-ms-error-code") or in_body
-        message = told.get("message") or (_snippet(self.content) if problem and self.content else None)
+        message = (
+            told.get("message")
+            or (told.get("error_description") if oauth else None)
+            or (_snippet(self.content) if problem and self.content else None)
+        )
         return Refusal(readable(code), readable(message))
 
 

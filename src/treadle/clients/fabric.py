@@ -36,9 +36,9 @@ from treadle.clients.operations import (
     result_of_operation,
     wait_for_operation,
 )
-from treadle.clients.quotas import Quotas
+from treadle.clients.quotas import Quotas, shared_quotas
 from treadle.clients.retry import BACKOFF_SECONDS
-from treadle.clients.transport import DEADLINE_SECONDS, TokenSource, Transport, entries_of, next_page
+from treadle.clients.transport import DEADLINE_SECONDS, TokenSource, Transport, entries_of, https_origin, next_page
 from treadle.errors import Conflict, NotFound
 
 __all__ = [
@@ -84,7 +84,7 @@ class FabricClient:
             ca_file=ca_file,
             deadline_seconds=deadline_seconds,
             backoff_seconds=backoff_seconds,
-            quotas=quotas,
+            quotas=quotas or shared_quotas(https_origin(base_url), credential.identity),
         )
 
     def close(self) -> None:

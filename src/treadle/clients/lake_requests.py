@@ -3,6 +3,7 @@
 Source: https://learn.microsoft.com/fabric/onelake/onelake-access-api and the Path operations of Azure Data Lake Storage Gen2.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,12 +22,15 @@ from treadle.clients.locations import checked_id
 from treadle.clients.retry import BACKOFF_SECONDS, Pace, Step, attempt_until_settled
 from treadle.clients.transport import ATTEMPT_SECONDS, DEADLINE_SECONDS, TokenSource, https_origin
 from treadle.clients.vendor import ConfinedTransport, attempt_call
-from treadle.errors import ChecksumMismatch, Conflict, NotFound
+from treadle.errors import ChecksumMismatch, Conflict, InvalidInput, NotFound
 
 T = TypeVar("T")
 
 # The codes by which OneLake says that a path is not there, as against a lakehouse or workspace that is not there.
 ABSENT_CODES: Final = frozenset({"PathNotFound", "BlobNotFound"})
+
+_ACCOUNT: Final = re.compile(r"[a-z0-9]{3,24}")
+_CONTAINER: Final = re.compile(r"(?=.{3,63}$)[a-z0-9]+(-[a-z0-9]+)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +44,54 @@ class LakeFile:
     etag: str  # changes with every write; without quotes
 
 
-class LakeRequests:
-    """Requests to one lakehouse. Paths are relative to it and have been checked by `lake_path`. Safe to share between threads."""
+@dataclass(frozen=True, slots=True)
+class LakePlace:
+    """Which files these are. `in_lakehouse` and `in_container` make one."""
 
-    def __init__(  # noqa: PLR0913 - where, which, as whom, how patiently: each named
+    service: str  # OneLake or ADLS, for messages
+    account_url: str
+    file_system: str  # a workspace of OneLake, a container of ADLS Gen2
+    root: str  # the folder there below which everything is; empty: the whole file system
+    name: str  # as messages call it
+    staging: str  # where bytes lie that are on their way; Spark passes over names that start with a dot
+
+    def full(self, path: str) -> str:
+        """A path of this place as the file system has it."""
+        return f"{self.root}/{path}" if self.root else path
+
+
+def in_lakehouse(account_url: str, workspace_id: str, lakehouse_id: str) -> LakePlace:
+    """The files of one lakehouse of OneLake. Raises InvalidInput when something is no id."""
+    workspace, lakehouse = checked_id(workspace_id, "workspace"), checked_id(lakehouse_id, "lakehouse")
+    return LakePlace("OneLake", https_origin(account_url), workspace, lakehouse, "the lakehouse", "Files/.treadle/uploads")
+
+
+def in_container(account: str, container: str, writable_folder: str = "") -> LakePlace:
+    """The files of one container of ADLS Gen2.
+
+    account: its name, or the https address of its DFS endpoint, as clouds other than the public one have them. writable_folder: below which
+    uploads lie while they are on their way, since we may have no right to write elsewhere; empty: the container itself.
+
+    Raises:
+        InvalidInput: account or container cannot be what it is said to be.
+    """
+    if not account.startswith("https://") and not _ACCOUNT.fullmatch(account):
+        raise InvalidInput(f"'{account[:80]}' is not the name of a storage account.", hint="Names have 3 to 24 small letters and digits.")
+    if not _CONTAINER.fullmatch(container):
+        raise InvalidInput(
+            f"'{container[:80]}' is not the name of a container.", hint="Names have 3 to 63 small letters, digits and dashes."
+        )
+    url = account if account.startswith("https://") else f"https://{account}.dfs.core.windows.net"
+    staging = f"{writable_folder}/.treadle/uploads" if writable_folder else ".treadle/uploads"
+    return LakePlace("ADLS", https_origin(url), container, "", "the container", staging)
+
+
+class LakeRequests:
+    """Requests to one place. Paths are relative to it and have been checked by `lake_path`. Safe to share between threads."""
+
+    def __init__(
         self,
-        account_url: str,
-        workspace_id: str,
-        lakehouse_id: str,
+        place: LakePlace,
         credential: TokenSource,
         *,
         ca_file: Path | None = None,
@@ -55,18 +99,17 @@ class LakeRequests:
         backoff_seconds: float = BACKOFF_SECONDS,
     ) -> None:
         """Nothing is contacted yet. deadline_seconds: of each request, retries included."""
-        origin = https_origin(account_url)
-        self._lakehouse = checked_id(lakehouse_id, "lakehouse")
+        self._place = place
         self._credential = _PinnedCredential(credential)
         self._deadline_seconds, self._backoff_seconds = deadline_seconds, backoff_seconds
         self._service = DataLakeServiceClient(
-            origin,
+            place.account_url,
             credential=cast("Any", self._credential),
-            transport=ConfinedTransport("OneLake", _faces_of(origin), ca_file=ca_file),
+            transport=ConfinedTransport(place.service, _faces_of(place.account_url), ca_file=ca_file),
             retry_total=0,
             permit_redirects=False,
         )
-        self._paths = self._service.get_file_system_client(checked_id(workspace_id, "workspace"))
+        self._paths = self._service.get_file_system_client(place.file_system)
 
     def close(self) -> None:
         """Close all connections."""
@@ -76,7 +119,7 @@ class LakeRequests:
         """Path - List: the files of one page, folders left out, and the token of the next page or None."""
 
         def page() -> tuple[list[Any], str | None]:
-            pages = self._paths.get_paths(path=f"{self._lakehouse}/{folder}", recursive=False).by_page(token)
+            pages = self._paths.get_paths(path=self._place.full(folder), recursive=False).by_page(token)
             return list(next(pages)), cast("Any", pages).continuation_token
 
         entries, following = self._call(f"list {folder}", "GET", folder, page)
@@ -133,13 +176,13 @@ class LakeRequests:
 
     def rename(self, old: str, new: str, *, overwrite: bool) -> None:
         """Path - Create with a rename source: atomic; raises NotFound also for a missing folder of `new`."""
-        target = f"{self._paths.file_system_name}/{self._lakehouse}/{new}"
+        target = f"{self._paths.file_system_name}/{self._place.full(new)}"
         condition: dict[str, Any] = {} if overwrite else {"match_condition": MatchConditions.IfMissing}
         self._call(f"put {new} in place", "PUT", new, lambda: self._client(old).rename_file(target, **condition))
 
     def make_folder(self, folder: str) -> None:
         """Path - Create, directory. A folder that exists stays as it is."""
-        directory = self._paths.get_directory_client(f"{self._lakehouse}/{folder}")
+        directory = self._paths.get_directory_client(self._place.full(folder))
         missing: dict[str, Any] = {"match_condition": MatchConditions.IfMissing}
         try:
             self._call(f"make the folder {folder}", "PUT", folder, lambda: directory.create_directory(**missing))
@@ -155,10 +198,10 @@ class LakeRequests:
                 raise
 
     def _client(self, path: str) -> Any:
-        return self._paths.get_file_client(f"{self._lakehouse}/{path}")
+        return self._paths.get_file_client(self._place.full(path))
 
     def _listed(self, entry: Any) -> LakeFile:
-        path = str(entry.name).removeprefix(f"{self._lakehouse}/")
+        path = str(entry.name).removeprefix(self._place.full(""))
         return _lake_file(path, entry.content_length, entry.last_modified, entry.etag)
 
     def _call(self, what: str, method: str, path: str, call: Callable[[], T]) -> T:
@@ -171,10 +214,12 @@ class LakeRequests:
         brought = settled.last.brought
         if settled.step is Step.ACCEPT:
             return cast("T", brought.value)
-        failure = failure_of(Exchange("OneLake", what, method, path), settled.last.ending, brought.answer, attempts=settled.attempts)
+        failure = failure_of(
+            Exchange(self._place.service, what, method, path), settled.last.ending, brought.answer, attempts=settled.attempts
+        )
         if failure.details.get("error_code") in ABSENT_CODES:
             hint = "Look what there is: treadle files ls"
-            failure = NotFound(f"{path} does not exist in the lakehouse.", hint=hint, details=failure.details)
+            failure = NotFound(f"{path} does not exist in {self._place.name}.", hint=hint, details=failure.details)
         raise failure from brought.error
 
 

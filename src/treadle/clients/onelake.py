@@ -1,4 +1,4 @@
-"""Files of one lakehouse in OneLake: found, read, and stored whole or not at all."""
+"""Files of one lakehouse in OneLake, or of one container of ADLS Gen2: found, read, and stored whole or not at all."""
 
 import io
 from collections.abc import Callable, Iterator
@@ -12,12 +12,12 @@ import structlog
 
 from treadle.clients.answers import Exchange, outcome_unknown, unexpected
 from treadle.clients.lake_path import lake_path
-from treadle.clients.lake_requests import ABSENT_CODES, LakeFile, LakeRequests
+from treadle.clients.lake_requests import ABSENT_CODES, LakeFile, LakePlace, LakeRequests, in_container, in_lakehouse
 from treadle.clients.retry import BACKOFF_SECONDS
 from treadle.clients.transport import DEADLINE_SECONDS, TokenSource
 from treadle.errors import ChecksumMismatch, Conflict, InvalidInput, NotFound, Throttled, TreadleError, Unavailable
 
-__all__ = ["LakeFile", "OneLakeClient", "Progress", "StagedUpload", "lake_path", "staged_path"]
+__all__ = ["AdlsClient", "LakeClient", "LakeFile", "OneLakeClient", "Progress", "StagedUpload", "lake_path", "staged_path"]
 
 Progress = Callable[[int, int], None]  # bytes done, bytes in all (as far as known)
 
@@ -52,17 +52,15 @@ class StagedUpload:
             self._discard(self.path)
 
 
-class OneLakeClient:
-    """The files of one lakehouse. Paths are relative to it and start with `Files/` or `Tables/`. Safe to share between threads.
+class LakeClient:
+    """The files of one place. Paths are relative to it. Safe to share between threads.
 
     Every request is within `deadline_seconds`, retries included; a transfer of many chunks has no deadline of its own, only each chunk has.
     """
 
-    def __init__(  # noqa: PLR0913 - where, which, as whom, how patiently: each named
+    def __init__(  # noqa: PLR0913 - where, as whom, how patiently: each named
         self,
-        account_url: str,
-        workspace_id: str,
-        lakehouse_id: str,
+        place: LakePlace,
         credential: TokenSource,
         ca_file: Path | None = None,
         *,
@@ -70,16 +68,11 @@ class OneLakeClient:
         backoff_seconds: float = BACKOFF_SECONDS,
         chunk_bytes: int = CHUNK_BYTES,
     ) -> None:
-        """Nothing is contacted yet. account_url: https://onelake.dfs.fabric.microsoft.com in production."""
+        """Nothing is contacted yet."""
+        self.place = place
         self._chunk_bytes = chunk_bytes
         self._requests = LakeRequests(
-            account_url,
-            workspace_id,
-            lakehouse_id,
-            credential,
-            ca_file=ca_file,
-            deadline_seconds=deadline_seconds,
-            backoff_seconds=backoff_seconds,
+            place, credential, ca_file=ca_file, deadline_seconds=deadline_seconds, backoff_seconds=backoff_seconds
         )
 
     def close(self) -> None:
@@ -147,7 +140,7 @@ class OneLakeClient:
 
     def begin_staged(self, name: str) -> str:
         """Make an empty file of this name in STAGING unless there is one, and return its path. Safe to repeat: what it holds stays."""
-        path = staged_path(name)
+        path = lake_path(self.place.staging, name)
         self._requests.create_new(path)
         return path
 
@@ -175,7 +168,7 @@ class OneLakeClient:
 
     def stage_upload(self, source: bytes | BinaryIO, *, progress: Progress | None = None) -> StagedUpload:
         """The first half of `upload`: the bytes are in the lake, and nobody sees them yet. Use it as a context manager."""
-        path = f"{STAGING}/{uuid4()}"
+        path = f"{self.place.staging}/{uuid4()}"
         try:
             size_bytes = self._stage(path, source, progress)
         except BaseException:
@@ -197,7 +190,7 @@ class OneLakeClient:
 
     def discard_abandoned_uploads(self, older_than_seconds: float, now: datetime) -> int:
         """Delete what uploads that were killed have left in STAGING; returns how many. now: aware."""
-        abandoned = [file for file in self.list_files(STAGING) if (now - file.modified_at).total_seconds() > older_than_seconds]
+        abandoned = [file for file in self.list_files(self.place.staging) if (now - file.modified_at).total_seconds() > older_than_seconds]
         for file in abandoned:
             self._discard(file.path)
         return len(abandoned)
@@ -212,7 +205,7 @@ class OneLakeClient:
             if token in seen:
                 break
             seen.add(token)
-        raise unexpected(Exchange("OneLake", f"list {folder}", "GET", folder), "the list does not come to an end")
+        raise unexpected(Exchange(self.place.service, f"list {folder}", "GET", folder), "the list does not come to an end")
 
     def _chunks(self, file: LakeFile, offset: int, length: int) -> Iterator[bytes]:
         end = offset + length
@@ -257,20 +250,23 @@ class OneLakeClient:
         try:
             return self.exists(staged)
         except (Unavailable, Throttled) as error:
-            raise _in_doubt(path, "the connection was lost at the last step") from error
+            raise self._in_doubt(path, "the connection was lost at the last step") from error
 
     def _confirmed(self, path: str, size_bytes: int) -> LakeFile:
         try:
             file = self.stat(path)
         except (Unavailable, Throttled) as error:
-            raise _in_doubt(path, "it could not be confirmed") from error
+            raise self._in_doubt(path, "it could not be confirmed") from error
         if file.size_bytes != size_bytes:
             raise ChecksumMismatch(
-                f"{path} has {file.size_bytes} bytes in OneLake, but {size_bytes} were sent.",
+                f"{path} has {file.size_bytes} bytes in {self.place.service}, but {size_bytes} were sent.",
                 hint="Somebody else may have written the file at the same moment; look, then upload it again.",
                 details={"path": path, "stored_bytes": file.size_bytes, "sent_bytes": size_bytes},
             )
         return file
+
+    def _in_doubt(self, path: str, reason: str) -> TreadleError:
+        return outcome_unknown(Exchange(self.place.service, f"put {path} in place", "PUT", path), reason)
 
     def _discard(self, staged: str) -> None:
         try:
@@ -279,6 +275,47 @@ class OneLakeClient:
             return
         except TreadleError as error:
             _log.warning("lake.staged_upload_left", path=staged, reason=error.message)
+
+
+class OneLakeClient(LakeClient):
+    """The files of one lakehouse. Paths start with `Files/` or `Tables/`."""
+
+    def __init__(  # noqa: PLR0913 - where, which, as whom, how patiently: each named
+        self,
+        account_url: str,
+        workspace_id: str,
+        lakehouse_id: str,
+        credential: TokenSource,
+        ca_file: Path | None = None,
+        *,
+        deadline_seconds: float = DEADLINE_SECONDS,
+        backoff_seconds: float = BACKOFF_SECONDS,
+        chunk_bytes: int = CHUNK_BYTES,
+    ) -> None:
+        """Nothing is contacted yet. account_url: https://onelake.dfs.fabric.microsoft.com in production."""
+        place = in_lakehouse(account_url, workspace_id, lakehouse_id)
+        super().__init__(
+            place, credential, ca_file, deadline_seconds=deadline_seconds, backoff_seconds=backoff_seconds, chunk_bytes=chunk_bytes
+        )
+
+
+class AdlsClient(LakeClient):
+    """The files of one container of ADLS Gen2. Paths are those in the container."""
+
+    def __init__(  # noqa: PLR0913 - where, which, as whom, how patiently: each named
+        self,
+        account: str,
+        container: str,
+        credential: TokenSource,
+        ca_file: Path | None = None,
+        *,
+        writable_folder: str = "",
+        deadline_seconds: float = DEADLINE_SECONDS,
+        backoff_seconds: float = BACKOFF_SECONDS,
+    ) -> None:
+        """Nothing is contacted yet. account, writable_folder: as for `in_container`."""
+        place = in_container(account, container, writable_folder)
+        super().__init__(place, credential, ca_file, deadline_seconds=deadline_seconds, backoff_seconds=backoff_seconds)
 
 
 def staged_path(name: str) -> str:
@@ -319,7 +356,3 @@ def _refused_rename(error: TreadleError, path: str, *, overwrite: bool) -> Tread
     if isinstance(error, NotFound):
         return _FolderMissing(f"The folder of {path} does not exist.", hint="Name another folder.", details=error.details)
     return _exists(path) if isinstance(error, Conflict) and not overwrite else error
-
-
-def _in_doubt(path: str, reason: str) -> TreadleError:
-    return outcome_unknown(Exchange("OneLake", f"put {path} in place", "PUT", path), reason)

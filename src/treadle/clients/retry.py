@@ -161,7 +161,7 @@ class Attempt(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Settled(Generic[T]):
-    """How all attempts together ended. `step` REPEAT means: it would be tried again, had the deadline not come first."""
+    """How all attempts together ended. `step` REPEAT means: it would be tried again, had not the deadline or the last attempt come first."""
 
     step: Step
     last: Attempt[T]
@@ -170,18 +170,19 @@ class Settled(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How attempts are paced: until when, how to wait, random numbers in [0, 1), and how long the first pause may be."""
+    """How attempts are paced: until when, how to wait, random numbers in [0, 1), how long the first pause may be, and how many there may be."""
 
     deadline: Deadline
     sleep: Callable[[float], None] = time.sleep
     draw: Callable[[], float] = random.random
     backoff_seconds: float = BACKOFF_SECONDS
+    max_attempts: int | None = None
 
 
 def attempt_until_settled(
     send: Callable[[int], Attempt[T]], pace: Pace, *, safety: Safety = "safe", renew_token: Callable[[], None] | None = None
 ) -> Settled[T]:
-    """Attempt until the table says stop or the time left is shorter than the next pause.
+    """Attempt until the table says stop, the time left is shorter than the next pause, or there have been as many as there may be.
 
     send: gets the attempt's number, from 1. renew_token: None where there is no token to renew; a 401 is then a refusal.
     """
@@ -195,7 +196,7 @@ def attempt_until_settled(
         elif step is Step.REPEAT:
             asked = last.ending.retry_after_seconds if isinstance(last.ending, Answered) else None
             pause = pause_seconds(number, asked, pace.draw(), pace.backoff_seconds)
-            if pause >= pace.deadline.remaining_seconds:
+            if pause >= pace.deadline.remaining_seconds or number == pace.max_attempts:
                 return Settled(step, last, number)
             pace.sleep(pause)
         else:

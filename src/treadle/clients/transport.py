@@ -1,10 +1,11 @@
 """One way to call a REST API: authorised, bounded by a deadline, retried where that is safe, within the quotas, logged, errors by meaning."""
 
 import contextlib
+import hashlib
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Protocol, cast
@@ -27,7 +28,7 @@ from treadle.clients.answers import (
 )
 from treadle.clients.deadline import Deadline, SecondsClock, seconds_left, within
 from treadle.clients.locations import query_of
-from treadle.clients.quotas import Quotas, shared_quotas
+from treadle.clients.quotas import Quotas
 from treadle.clients.retry import (
     BACKOFF_SECONDS,
     Answered,
@@ -71,21 +72,39 @@ class TokenSource(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A key that stays the same and is sent in a header of its own, for services that know no tokens."""
+
+    header: str
+    key: str = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.key or not self.key.isascii() or not self.key.isprintable() or self.key != self.key.strip():
+            raise InvalidInput(f"The key for the header {self.header} cannot be sent: it is empty, or not plain text.", hint="Set it anew.")
+
+    @property
+    def identity(self) -> str:
+        """A mark of the key from which it cannot be found."""
+        return hashlib.sha256(self.key.encode()).hexdigest()[:16]
+
+
 class Transport:
-    """Calls one service at one configured address. A token is only ever sent there. Safe to share between threads."""
+    """Calls one service at one configured address. A token or key is only ever sent there. Safe to share between threads."""
 
     def __init__(  # noqa: PLR0913 - what a test replaces is named, not hidden
         self,
         base_url: str,
         *,
         service: str,
-        credential: TokenSource,
-        scope: str,
+        credential: TokenSource | ApiKey | None,
+        scope: str = "",
         ca_file: Path | None = None,
         deadline_seconds: float = DEADLINE_SECONDS,
         attempt_seconds: float = ATTEMPT_SECONDS,
         backoff_seconds: float = BACKOFF_SECONDS,
         max_answer_bytes: int = MAX_ANSWER_BYTES,
+        max_attempts: int | None = None,
         quotas: Quotas | None = None,
         clock: SecondsClock = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
@@ -93,8 +112,10 @@ class Transport:
     ) -> None:
         """Nothing is contacted yet.
 
+        credential: None: requests carry none. scope: of the bearer token; none for a key.
         deadline_seconds: of a whole call, retries included. attempt_seconds: of each attempt of a safe call; an unsafe one, which gets no
-        second, may use the whole deadline. quotas: None means those that this process shares for the credential's identity at this address.
+        second, may use the whole deadline. max_attempts: of a call; None: as many as the deadline has room for.
+        quotas: what the service allows, so that a busy process waits instead of being refused; None: nothing is known of any.
         clock, sleep, draw: monotonic seconds, waiting, and random numbers in [0, 1).
         """
         self.base_url = https_origin(base_url)
@@ -102,7 +123,8 @@ class Transport:
         self._credential, self._scope = credential, scope
         self._deadline_seconds, self._attempt_seconds, self._backoff_seconds = deadline_seconds, attempt_seconds, backoff_seconds
         self._max_answer_bytes = max_answer_bytes
-        self._quotas = quotas or shared_quotas(self.base_url, credential.identity)
+        self._max_attempts = max_attempts
+        self._quotas = quotas
         self._clock, self._sleep, self._draw = clock, sleep, draw
         self._client = _open_client(ca_file, kept_connections=20)
         # A kept connection that the server is just closing would turn a POST that never arrived into one of unknown outcome.
@@ -120,28 +142,40 @@ class Transport:
         *,
         what: str,
         json: Any = None,
+        content: "Content | None" = None,
         params: Mapping[str, str] | None = None,
         deadline_seconds: float | None = None,
         safety: Safety = "safe",
         wants_json: bool = True,
+        problem_of: Callable[[bytes], str | None] | None = None,
+        into: Path | None = None,
     ) -> Answer:
         """Make one call and return its successful answer.
 
         what: the call in words, to follow "could not". path: starts with `/`; its ids are the caller's to check.
         safety: "unsafe" is repeated only if it surely did nothing. wants_json: a 200 or 201 whose body is not JSON counts as garbled.
+        problem_of: says what is wrong with such a body, instead; None: nothing.
+        content: a body that is not JSON. into: a file for the body of a successful answer, which may be longer than memory should hold;
+        the answer's own content is then empty.
 
         Raises:
             OutcomeUnknown: an unsafe call may have had its effect.
             Throttled, Unavailable: the deadline came first; nothing was changed.
             Another TreadleError: a definite refusal, by its meaning.
         """
-        call = _Call(Exchange(self.service, what, method, path), self._build(method, path, json, params), safety, wants_json)
+        call = _Call(
+            Exchange(self.service, what, method, path),
+            self._build(method, path, json, params, content),
+            safety,
+            problem_of or (_json_problem if wants_json and into is None else None),
+            into,
+        )
         with within(deadline_seconds or self._deadline_seconds, self._clock) as deadline:
             settled = attempt_until_settled(
                 lambda number: self._attempt(call, number, deadline),
-                Pace(deadline, self._sleep, self._draw, self._backoff_seconds),
+                Pace(deadline, self._sleep, self._draw, self._backoff_seconds, self._max_attempts),
                 safety=safety,
-                renew_token=lambda: self._credential.renew(self._scope, _bearer_of(call.request)),
+                renew_token=self._renewal(call.request),
             )
         return _conclude(call.exchange, settled)
 
@@ -166,32 +200,49 @@ class Transport:
             query = dict(params or {}) | following
         raise unexpected(Exchange(self.service, what, "GET", path), f"the list has more than {MAX_PAGES} pages")
 
-    def _build(self, method: str, path: str, json: Any, params: Mapping[str, str] | None) -> httpx2.Request:
+    def _build(self, method: str, path: str, json: Any, params: Mapping[str, str] | None, content: "Content | None") -> httpx2.Request:
         headers = {"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": f"treadle/{__version__}"}
+        if content:
+            headers |= {"Content-Type": content.media_type, "Accept": "*/*"}
+            return httpx2.Request(method, self.base_url + path, headers=headers, content=content.body, params=params or None)
         return httpx2.Request(method, self.base_url + path, headers=headers, json=json, params=params or None)
 
     def _attempt(self, call: "_Call", number: int, deadline: Deadline) -> Attempt[RawAnswer | None]:
-        self._quotas.wait_for_turn(call.exchange.path, deadline.remaining_seconds)
-        call.request.headers["Authorization"] = f"Bearer {self._credential.get_token(self._scope).token}"
+        if self._quotas:
+            self._quotas.wait_for_turn(call.exchange.path, deadline.remaining_seconds)
+        self._authorise(call.request)
         started = self._clock()
         with within(self._attempt_seconds if call.safety == "safe" else deadline.remaining_seconds, self._clock):
             attempt = self._exchange(call)
         _log_exchange(call.exchange, number, attempt, self._clock() - started)
         return attempt
 
+    def _authorise(self, request: httpx2.Request) -> None:
+        if isinstance(self._credential, ApiKey):
+            request.headers[self._credential.header] = self._credential.key
+        elif self._credential:
+            request.headers["Authorization"] = f"Bearer {self._credential.get_token(self._scope).token}"
+
+    def _renewal(self, request: httpx2.Request) -> Callable[[], None] | None:
+        """How a refused token is renewed; None where there is none, and for a key, which cannot be."""
+        credential = self._credential
+        if credential is None or isinstance(credential, ApiKey):
+            return None
+        return lambda: credential.renew(self._scope, _bearer_of(request))
+
     def _exchange(self, call: "_Call") -> Attempt[RawAnswer | None]:
         client = self._client if call.safety == "safe" else self._fresh_client
         call.request.extensions["timeout"] = httpx2.Timeout(seconds_left()).as_dict()
         try:
             with contextlib.closing(client.send(call.request, stream=True)) as response:
-                answer = _read(response, self._max_answer_bytes)
+                answer = _read(response, self._max_answer_bytes, call.into)
         except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError) as error:
             return Attempt(_not_sent(error), None)
         except httpx2.RequestError as error:
             return Attempt(Lost(_reason(error)), None)
         except _TooLongError as error:
             return Attempt(Garbled(str(error), error.status), None)
-        return Attempt(_ending_of(answer, wants_json=call.wants_json), answer)
+        return Attempt(_ending_of(answer, call.problem_of), answer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +252,16 @@ class _Call:
     exchange: Exchange
     request: httpx2.Request
     safety: Safety
-    wants_json: bool
+    problem_of: Callable[[bytes], str | None] | None
+    into: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A request's body that is not JSON."""
+
+    body: bytes = field(repr=False)
+    media_type: str
 
 
 def _open_client(ca_file: Path | None, *, kept_connections: int) -> httpx2.Client:
@@ -241,22 +301,40 @@ class _TooLongError(Exception):
         self.status = status
 
 
-def _read(response: httpx2.Response, max_bytes: int) -> RawAnswer:
+def _read(response: httpx2.Response, max_bytes: int, into: Path | None) -> RawAnswer:
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    content = b""
+    if into and response.status_code == 200:
+        _write_to(into, response)
+    else:
+        content = _read_whole(response, max_bytes)
+    return RawAnswer(response.status_code, headers, content, retry_after_of(headers, datetime.now(UTC)))
+
+
+def _write_to(path: Path, response: httpx2.Response) -> None:
+    """From the beginning, whatever an earlier attempt has left there."""
+    with path.open("wb") as file:
+        for chunk in response.iter_bytes():
+            file.write(chunk)
+
+
+def _read_whole(response: httpx2.Response, max_bytes: int) -> bytes:
     received, length = list[bytes](), 0
     for chunk in response.iter_bytes():
         length += len(chunk)
         if length > max_bytes:
             raise _TooLongError(response.status_code, max_bytes)
         received.append(chunk)
-    headers = {name.lower(): value for name, value in response.headers.items()}
-    return RawAnswer(response.status_code, headers, b"".join(received), retry_after_of(headers, datetime.now(UTC)))
+    return b"".join(received)
 
 
-def _ending_of(answer: RawAnswer, *, wants_json: bool) -> Ending:
-    if wants_json and answer.status in (200, 201):
-        problem, _ = read_json(answer.content)
-        if problem:
-            return Garbled(problem, answer.status)
+def _json_problem(content: bytes) -> str | None:
+    return read_json(content)[0]
+
+
+def _ending_of(answer: RawAnswer, problem_of: Callable[[bytes], str | None] | None) -> Ending:
+    if problem_of and answer.status in (200, 201) and (problem := problem_of(answer.content)):
+        return Garbled(problem, answer.status)
     return Answered(answer.status, answer.refusal().error_code if answer.status >= 400 else None, answer.retry_after_seconds)
 
 

@@ -7,7 +7,8 @@ import streamlit as st
 from treadle.portal.frame import frame
 from treadle.portal.shared import portal
 from treadle.portal.told import empty
-from treadle.portal.who import principal, sign_in_has_ended
+from treadle.portal.visited import visit
+from treadle.portal.who import principal, sign_in_has_ended, sign_out
 from treadle.portal.words import plain
 
 HERE = Path(__file__).parent
@@ -22,6 +23,7 @@ def pages() -> list[st.Page]:
         st.Page(folder / "monitor.py", title="Monitor", icon=":material/monitor_heart:", url_path="monitor"),
         st.Page(folder / "results.py", title="Results", icon=":material/bar_chart:", url_path="results"),
         st.Page(folder / "archive.py", title="Archive", icon=":material/inventory_2:", url_path="archive"),
+        st.Page(folder / "weekly.py", title="Weekly", icon=":material/calendar_month:", url_path="weekly"),
         st.Page(folder / "run.py", title="Run", icon=":material/play_circle:", url_path="run", visibility="hidden"),
         st.Page(folder / "compare.py", title="Compare", icon=":material/compare_arrows:", url_path="compare", visibility="hidden"),
     ]
@@ -31,17 +33,18 @@ def main() -> None:
     """Draw what is the same for all pages, then the page."""
     st.set_page_config(page_title="Treadle", page_icon=str(HERE / "static" / "icon.svg"), layout="wide")
     st.logo(str(HERE / "static" / "logo.svg"), icon_image=str(HERE / "static" / "icon.svg"), size="large")
-    page = st.navigation(pages(), position="sidebar")
     who = principal()
+    page = st.navigation(pages(), position="sidebar" if who else "hidden")  # what nobody may see yet needs no menu
     if who is None:
         _sign_in()
         return
     if not portal().local:
-        st.sidebar.button("Sign out", icon=":material/logout:", on_click=st.logout, type="tertiary", key="sign-out")
+        st.sidebar.button("Sign out", icon=":material/logout:", on_click=sign_out, type="tertiary", key="sign-out")
     frame(who)
     if who.role is None:
         empty("No role yet", f"{plain(who.name)} is known, but has no role here. Ask an admin for one.", icon=":material/lock:")
         return
+    visit(page.url_path)
     page.run()
 
 

@@ -5,13 +5,14 @@ Streamlit's theme colours the charts, light and dark; what is not a value like t
 
 import importlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any, Final, Literal, cast
 
 import altair as alt
 
+from treadle.flows.sales.figures import Better, figure_of, label_of, written
 from treadle.flows.sales.kpis import HEADLINE_COLUMNS, MISSING
 from treadle.portal import words
 
@@ -26,24 +27,12 @@ _DIGIT_WIDTH: Final = 7
 _MONTHS_NAMED: Final = 6
 _FEW_POINTS: Final = 3
 _PREFIX: Final = "revenue_by_"
+_RATIOS: Final = {"converting visitors / visitors": "funnel.conversion_rate_pct", "orders / visitors": "funnel.orders_per_visitor_pct"}
 
 BarKind = Literal["value", "rest", "missing"]
 Period = Literal["Month", "Day"]
 DeltaColour = Literal["normal", "inverse", "off"]
 PERIODS: Final[tuple[Period, ...]] = ("Month", "Day")
-
-
-@dataclass(frozen=True, slots=True)
-class Kpi:
-    """A figure of `kpis.json` that has a card. colour: `normal` when more is good, `inverse` when more is bad, `off` when neither."""
-
-    name: str  # `funnel.…` stands inside the funnel
-    label: str
-    colour: DeltaColour
-    text: Callable[[float], str]
-    help: str
-    in_points: bool = False  # a percentage changes by percentage points
-    if_not_zero: bool = False  # no card is needed for a trouble that nobody has
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +43,6 @@ class Card:
     value: str
     delta: str | int | None
     colour: DeltaColour
-    against: str | None
     help: str
     trend: tuple[float, ...]
 
@@ -105,22 +93,18 @@ def _percent(value: float) -> str:
     return f"{value:,.2f} %"
 
 
-KPIS: Final = (
-    Kpi("total_revenue", "Revenue", "normal", lambda value: words.number(value, 2), f"Sum of all rows, {UNIT}."),
-    Kpi("orders", "Orders", "normal", words.number, "Distinct order numbers."),
-    Kpi("aov", "Average order value", "normal", lambda value: words.number(value, 2), f"Revenue divided by orders, {UNIT}."),
-    Kpi("funnel.conversion_rate_pct", "Conversion rate", "normal", _percent, "Visitors that bought, of all visitors.", in_points=True),
-    Kpi("row_count", "Rows", "off", words.number, "Rows of the cleaned table. More of them are neither good nor bad."),
-    Kpi("rows_without_revenue", "Rows without revenue", "inverse", words.number, "They count as orders, not in sums.", if_not_zero=True),
-    Kpi(
-        "rows_without_order_id",
-        "Rows without order number",
-        "inverse",
-        words.number,
-        "They count in sums, not as orders.",
-        if_not_zero=True,
-    ),
-)
+# The figures of `kpis.json` that have a card, in this order, and what each means; `funnel.…` stands inside the funnel.
+CARDS: Final[Mapping[str, str]] = {
+    "total_revenue": f"Sum of all rows, {UNIT}.",
+    "orders": "Distinct order ids.",
+    "aov": f"Revenue divided by orders, {UNIT}.",
+    "funnel.conversion_rate_pct": "Visitors that bought, of all visitors.",
+    "row_count": "Rows of the cleaned table. More of them are neither good nor bad.",
+    "rows_without_revenue": "They count as orders, not in sums.",
+    "rows_without_order_id": "They count in sums, not as orders.",
+}
+_TROUBLES: Final = ("rows_without_revenue", "rows_without_order_id")  # no card is needed for a trouble that nobody has
+_COLOURS: Final[Mapping[Better, DeltaColour]] = {"higher": "normal", "lower": "inverse", "neither": "off"}
 
 
 def figure(kpis: Mapping[str, Any] | None, name: str) -> float | None:
@@ -139,24 +123,18 @@ def _mapping(value: Any) -> Mapping[str, Any]:
     return cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else {}
 
 
-def cards(
-    kpis: Mapping[str, Any], previous: Mapping[str, Any] | None, history: Sequence[Mapping[str, Any]] = (), against: str | None = None
-) -> list[Card]:
-    """One card for each figure that there is. history: figures of the last runs, oldest first, this run's last. against: names the previous run."""
-    return [card for kpi in KPIS if (card := _card(kpi, kpis, previous, history, against))]
+def cards(kpis: Mapping[str, Any], previous: Mapping[str, Any] | None, history: Sequence[Mapping[str, Any]] = ()) -> list[Card]:
+    """One card for each figure that there is. history: figures of the last runs, oldest first, this run's last."""
+    return [card for name in CARDS if (card := _card(name, kpis, previous, history))]
 
 
-def _card(
-    kpi: Kpi, kpis: Mapping[str, Any], previous: Mapping[str, Any] | None, history: Sequence[Mapping[str, Any]], against: str | None
-) -> Card | None:
-    now, before = figure(kpis, kpi.name), figure(previous, kpi.name)
-    if now is None or (kpi.if_not_zero and not now and not before):
+def _card(name: str, kpis: Mapping[str, Any], previous: Mapping[str, Any] | None, history: Sequence[Mapping[str, Any]]) -> Card | None:
+    now, before, known = figure(kpis, name), figure(previous, name), figure_of(name)
+    if now is None or (name in _TROUBLES and not now and not before):
         return None
-    trend = tuple(value for one in history[-TREND_RUNS:] if (value := figure(one, kpi.name)) is not None)
-    delta = difference(now, before, in_points=kpi.in_points)
-    return Card(
-        kpi.label, kpi.text(now), delta, kpi.colour, against if delta is not None else None, kpi.help, trend if len(trend) > 1 else ()
-    )
+    trend = tuple(value for one in history[-TREND_RUNS:] if (value := figure(one, name)) is not None)
+    delta = difference(now, before, in_points=known.is_percentage)
+    return Card(known.label, written(name, now), delta, _COLOURS[known.better], CARDS[name], trend if len(trend) > 1 else ())
 
 
 def difference(now: float, before: float | None, *, in_points: bool = False) -> str | int | None:
@@ -222,7 +200,7 @@ def funnel_of(kpis: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def funnel_bars(funnel: Mapping[str, Any]) -> list[Bar]:
     """Visitors, those of them that bought, and their orders; what nobody counted is left out."""
-    stages = (("Visitors", "total_visitors"), ("Visitors that bought", "converting_visitors"), ("Orders", "orders"))
+    stages = [(label_of(f"funnel.{name}"), name) for name in ("total_visitors", "converting_visitors")] + [(label_of("orders"), "orders")]
     visitors = figure(funnel, "total_visitors")
     counted = [(label, value) for label, name in stages if (value := figure(funnel, name)) is not None]
     return [
@@ -357,5 +335,5 @@ def ratios(funnel: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 def _ratio(ratio: Mapping[str, Any]) -> tuple[str, str, str]:
     percent, label = figure(ratio, "pct"), str(ratio.get("label"))
     parts = f"{words.number(figure(ratio, 'numerator'))} of {words.number(figure(ratio, 'denominator'))}: {label}."
-    name = {"converting visitors / visitors": "Conversion rate", "orders / visitors": "Orders per visitor"}.get(label, label)
-    return name, words.DASH if percent is None else _percent(percent), parts
+    name = _RATIOS.get(label)
+    return label_of(name) if name else label, words.DASH if percent is None else _percent(percent), parts

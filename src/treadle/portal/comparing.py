@@ -10,15 +10,11 @@ import altair as alt
 
 from treadle.control.compare import BreakdownChange, Comparison, KpiChange
 from treadle.control.run import RESTORE_PREFIX, Run
+from treadle.flows.sales import figures
+from treadle.flows.sales.figures import Better, change_written, figure_of, in_order, relative_written, written
 from treadle.portal import words
 
-Better = Literal["higher", "lower", "neither"]
-
-_MONEY: Final = "{:,.2f}"
-_COUNT: Final = "{:,.0f}"
-_PERCENT: Final = "{:.2f} %"
 _BREAKDOWN_PREFIX: Final = "revenue_by_"
-_SAID_ALREADY: Final = "funnel.orders"  # always the same as orders
 _BETWEEN: Final = " · "
 _SHOWN_BARS: Final = 15  # more bars than that are read as a table
 
@@ -38,66 +34,9 @@ DIRECTIONS: Final[Mapping[str, str]] = {
 """Every word for the way a figure went, and its colour."""
 
 GREW, SHRANK = "grew", "shrank"
-_GREW_COLOUR, _SHRANK_COLOUR = "#3f86c6", "#d0762b"  # two hues that are told apart without seeing red and green, on light and on dark
 
 
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """How one figure is called and written, and which way is the good one."""
-
-    label: str
-    form: str
-    better: Better = "neither"
-
-
-FIGURES: Final[Mapping[str, Figure]] = {
-    "total_revenue": Figure("Revenue", _MONEY, "higher"),
-    "orders": Figure("Orders", _COUNT, "higher"),
-    "aov": Figure("Average order value", _MONEY, "higher"),
-    "funnel.total_visitors": Figure("Visitors", _COUNT, "higher"),
-    "funnel.converting_visitors": Figure("Converting visitors", _COUNT, "higher"),
-    "funnel.conversion_rate_pct": Figure("Converting / visitors", _PERCENT, "higher"),
-    "funnel.orders_per_visitor_pct": Figure("Orders / visitors", _PERCENT, "higher"),
-    "row_count": Figure("Rows", _COUNT),
-    "rows_without_revenue": Figure("Rows without revenue", _COUNT, "lower"),
-    "rows_without_order_id": Figure("Rows without order id", _COUNT, "lower"),
-}
-"""The figures that are known, in the order in which they are shown."""
-
-HEADLINE: Final = ("total_revenue", "orders", "aov", "row_count")
-
-
-def figure_of(name: str) -> Figure:
-    """How a figure is shown; one that nobody has met yet keeps its own name."""
-    return FIGURES.get(name) or Figure(name.removeprefix("funnel.").replace("_", " ").capitalize(), "{:,.2f}")
-
-
-def written(name: str, value: float | Decimal | None) -> str:
-    """A figure as text; a dash where there is none."""
-    if value is None:
-        return words.DASH
-    form = figure_of(name).form
-    return (_COUNT if name not in FIGURES and value == int(value) else form).format(value)
-
-
-def change_written(name: str, change: float | Decimal | None) -> str:
-    """The change of a figure with its sign; that of a share is in percentage points."""
-    if change is None:
-        return words.DASH
-    if not change:
-        return "0"
-    form = figure_of(name).form
-    return f"{change:+.2f} points" if form == _PERCENT else form.replace("{:", "{:+").format(change)
-
-
-def relative_written(fraction: Decimal | None) -> str:
-    """A relative change in percent."""
-    if fraction is None:
-        return words.DASH
-    if not fraction:
-        return "0 %"
-    percent = f"{float(fraction) * 100:+,.1f} %"
-    return "≈ 0 %" if percent in ("+0.0 %", "-0.0 %") else percent
+HEADLINE: Final = (*figures.HEADLINE, "row_count")
 
 
 def direction(row: KpiChange | BreakdownChange, better: Better = "neither") -> str:
@@ -117,11 +56,7 @@ def direction(row: KpiChange | BreakdownChange, better: Better = "neither") -> s
 
 def kpi_rows(found: Comparison) -> list[dict[str, object]]:
     """The rows of the KPI table: the known figures in their order, then the others by name."""
-    known = list(FIGURES)
-    shown = sorted(
-        (row for row in found.rows if row.name != _SAID_ALREADY),
-        key=lambda row: (known.index(row.name) if row.name in FIGURES else len(known), row.name),
-    )
+    rows = {row.name: row for row in found.rows}
     return [
         {
             "Figure": figure_of(row.name).label,
@@ -131,7 +66,7 @@ def kpi_rows(found: Comparison) -> list[dict[str, object]]:
             "Relative": relative_written(row.relative_change),
             "Direction": [direction(row, figure_of(row.name).better)],
         }
-        for row in shown
+        for row in map(rows.__getitem__, in_order(rows))
     ]
 
 
@@ -222,7 +157,7 @@ def change_chart(parts: Sequence[PartChange]) -> alt.Chart | None:
     ]
     if not rows:
         return None
-    colours = alt.Scale(domain=[GREW, SHRANK], range=[_GREW_COLOUR, _SHRANK_COLOUR])
+    colours = alt.Scale(domain=[GREW, SHRANK])  # the theme's first two: told apart without seeing red and green, on light and on dark
     return (
         alt.Chart(alt.Data(values=rows))
         .mark_bar(cornerRadius=3)

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from statistics import median
-from typing import Literal
 from uuid import UUID
 
 import altair as alt
@@ -18,6 +17,7 @@ from treadle.portal import words
 from treadle.portal.frame import zone
 
 ID_LENGTH = 8
+EVENTS_A_PAGE = 50
 
 
 def short_id(run_id: UUID | str) -> str:
@@ -81,13 +81,13 @@ def stage_chart(stages: Sequence[Stage], run: Run, now: datetime) -> None:
     st.altair_chart(chart, width="stretch")
 
 
-def event_rows(trail: Sequence[Event]) -> list[dict[str, object]]:
-    """A trail as rows of a table, newest first, times in the reader's zone."""
+def event_rows(trail: Sequence[Event]) -> list[dict[str, str]]:
+    """A trail as rows of a table that reads Markdown, newest first, times in the reader's zone."""
     return [
         {
-            "Time": event.event_time.astimezone(zone()).replace(tzinfo=None),
+            "Time": f"{event.event_time.astimezone(zone()):%d %b, %H:%M:%S}",
             "Kind": kind_word(event.event_type),
-            "Message": event.message or "",
+            "Message": words.plain(event.message or ""),
         }
         for event in reversed(trail)
     ]
@@ -98,8 +98,8 @@ def kind_word(event_type: str | None) -> str:
     return {"STATUS_CHANGE": "Status", "LOG": "Log", "WARNING": "Warning", "ERROR": "Error"}.get(event_type or "", "Other")
 
 
-def event_table(trail: Sequence[Event], *, key: str, height: int | Literal["auto"] = "auto") -> None:
-    """A trail with a choice of kinds."""
+def event_table(trail: Sequence[Event], *, key: str) -> None:
+    """A trail with a choice of kinds. Its messages are sentences: they are written out in full, on as many lines as the window needs."""
     kinds = st.pills(
         "Kinds of event", ["Status", "Log", "Warning", "Error"], selection_mode="multi", key=f"{key}-kinds", label_visibility="collapsed"
     )
@@ -107,16 +107,10 @@ def event_table(trail: Sequence[Event], *, key: str, height: int | Literal["auto
     if not rows:
         st.caption("No event of this kind." if trail else "Nothing has happened yet.")
         return
-    st.dataframe(
-        rows,
-        key=key,
-        hide_index=True,
-        height=height,
-        column_config={
-            "Time": st.column_config.DatetimeColumn(format="D MMM, HH:mm:ss", width=130),
-            "Kind": st.column_config.TextColumn(width=80),
-            "Message": st.column_config.TextColumn(width="large"),
-        },
+    place, pages = st.container(), -(-len(rows) // EVENTS_A_PAGE)
+    at = st.pagination(pages, key=f"{key}-page") if pages > 1 else 1
+    place.table(
+        rows[(at - 1) * EVENTS_A_PAGE : at * EVENTS_A_PAGE], border="horizontal", hide_index=True, alt="What happened, newest first"
     )
 
 

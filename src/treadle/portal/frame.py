@@ -1,18 +1,19 @@
 """What stands on every page: which environment this is, who holds the lock, who you are, and in which time zone times are told."""
 
+from contextlib import suppress
 from datetime import UTC, datetime, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import streamlit as st
 
-from treadle.actions import lock
 from treadle.control.access import Principal
 from treadle.control.lock import LockState
 from treadle.errors import TreadleError
 from treadle.portal import words
 from treadle.portal.shared import portal, services
+from treadle.portal.ticking import stop_ticking
 
-LOCK_SECONDS = 5.0  # between two looks at the lock; one small query
+LOCK_SECONDS = 10.0  # between two looks at a lock that somebody holds; each is a rerun, of which a process does some fifteen a second
 
 
 def zone() -> tzinfo:
@@ -34,23 +35,36 @@ def frame(who: Principal) -> None:
         _lock_pill(who)
         st.space("stretch")
         st.caption(
-            f":material/person: {words.plain(who.name)} · **{who.role or 'no role'}**{' · local user' if portal().local else ''}",
+            f":material/person: {words.plain(who.name)} · **{who.role or 'no role'}**{' · local user' if portal().local else ''}"
+            f" \N{NO-BREAK SPACE}:material/public: {words.plain(str(zone()))}",
             width="content",
-        )
-        st.caption(f":material/public: {words.plain(str(zone()))}", width="content")
+        )  # one text: two would push the lock's pill together where there is little room
 
 
-@st.fragment(run_every=LOCK_SECONDS, key="lock-pill")
 def _lock_pill(who: Principal) -> None:
+    """Who holds the lock, kept true by itself while somebody does.
+
+    A free lock is told with the moment at which it was: nothing runs, so no page asks again by the clock, and what a tired reader must not do is
+    to take an old word for a new one. Each click on any page looks again, and whoever starts a run is told by the lock itself, not by this pill.
+    """
+    free = False
+    with suppress(TreadleError):  # told by the pill itself, which asks again until it knows
+        free = portal().watch.lock(who, fresh_seconds=0).state.run_id is None
+    st.fragment(_pill, run_every=None if free else LOCK_SECONDS, key="lock-pill")(who)
+
+
+def _pill(who: Principal) -> None:
     try:
-        held = lock.show(services(), who)
+        seen = portal().watch.lock(who)
     except TreadleError as error:
         st.badge("Lock unknown", icon=":material/help:", color="gray", help=words.plain(error.message))
         return
-    if held.run_id is None:
-        st.badge("Lock free", icon=":material/lock_open:", color="green", help="No run is active; the next one can start.")
+    if seen.state.run_id is None:
+        stop_ticking()
+        told = f"Lock free at {words.clock(seen.at, zone())}"
+        st.badge(told, icon=":material/lock_open:", color="green", help="No run was active then; the next one can start.")
     else:
-        st.badge(holder(held), icon=":material/lock:", color="blue", help=f"Run {held.run_id} holds the lock.")
+        st.badge(holder(seen.state), icon=":material/lock:", color="blue", help=f"Run {seen.state.run_id} holds the lock.")
 
 
 def holder(held: LockState) -> str:

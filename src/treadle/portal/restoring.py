@@ -20,6 +20,7 @@ from treadle.flows.sales.manifest import FileEntry, Manifest
 from treadle.flows.sales.published import read_published_manifest
 from treadle.portal import comparing, components, run_detail, words
 from treadle.portal.frame import zone
+from treadle.portal.looking import a_look
 from treadle.portal.shared import services
 from treadle.portal.told import failed, told
 from treadle.portal.who import current
@@ -115,7 +116,8 @@ def restore_dialog(run: Run) -> None:
 def published() -> Published | None:
     """What is current. None: nothing was ever published."""
     try:
-        manifest = read_published_manifest(services().sales.lake)
+        with a_look():
+            manifest = read_published_manifest(services().sales.lake)
     except NotFound:
         return None
     try:
@@ -127,7 +129,8 @@ def published() -> Published | None:
 def look(run: Run) -> list[Check]:
     """Every check, as things stand at this moment; the action itself looks again."""
     recorded = run_detail.checksums(run)
-    seen = services().sales.lake.list_files(run_path(run.run_id))
+    with a_look():
+        seen = services().sales.lake.list_files(run_path(run.run_id))
     return [check_source(run), check_files(seen, list(recorded.values())), check_lock(lock.show(services(), current()), zone())]
 
 

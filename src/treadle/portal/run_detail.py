@@ -18,10 +18,12 @@ from treadle.control.compare import compare_kpis
 from treadle.control.run import RESTORE_PREFIX, Run
 from treadle.control.states import RunStatus
 from treadle.errors import ChecksumMismatch, NotFound, UnexpectedAnswer
+from treadle.flows.sales.figures import figure_of, relative_written, written
 from treadle.flows.sales.lakehouse import KPIS, PROFILE, RUN_METADATA, run_path
 from treadle.flows.sales.manifest import FileEntry, parse_run_record
 from treadle.portal import comparing, components, words
 from treadle.portal.frame import zone
+from treadle.portal.looking import a_look
 from treadle.portal.shared import services
 from treadle.portal.told import told
 from treadle.portal.who import current
@@ -48,7 +50,8 @@ def stored_record(run_id: str, name: str) -> dict[str, Any]:
     Raises:
         NotFound: the folder has no such file. UnexpectedAnswer: it is no JSON object.
     """
-    content = services().sales.lake.read_bytes(run_path(run_id, name), max_bytes=_MAX_RECORD)
+    with a_look():
+        content = services().sales.lake.read_bytes(run_path(run_id, name), max_bytes=_MAX_RECORD)
     try:
         stored = json.loads(content)
     except ValueError as error:
@@ -116,6 +119,7 @@ def head(run: Run) -> None:
     taken = components.elapsed(run, components.now())
     began = words.moment(run.created_at, zone())
     st.caption(f"started by {words.plain(run.triggered_by)} · {began} · {'took' if run.status.ended else 'for'} {words.duration(taken)}")
+    st.caption("Link to this run")
     st.code(link_to(run.run_id), language=None)
 
 
@@ -147,10 +151,10 @@ def figures(run: Run, before: Run | None, *, key: str) -> None:
             row = found.get(name)
             relative = row.relative_change if row else None
             st.metric(
-                comparing.figure_of(name).label,
-                comparing.written(name, row.b if row else None),
-                comparing.relative_written(relative) if relative is not None else None,
-                delta_color="off" if comparing.figure_of(name).better == "neither" or not relative else "normal",
+                figure_of(name).label,
+                written(name, row.b if row else None),
+                relative_written(relative) if relative is not None else None,
+                delta_color="off" if figure_of(name).better == "neither" or not relative else "normal",
                 delta_arrow="off" if not relative else "auto",
                 border=True,
                 height="stretch",
@@ -198,7 +202,8 @@ def input_file(run: Run) -> None:
     shown = ("Input", "Sheet", "Size", "Rows", "Columns", "Columns mapped") if profile else ("Input",)
     components.facts([(name, facts[name]) for name in shown])
     try:
-        file = files.get_file(services(), current(), run.input_file)
+        with a_look():
+            file = files.get_file(services(), current(), run.input_file)
     except NotFound:
         st.caption("The workbook is no longer in the lake; what was read of it is in the run's files.")
         return

@@ -5,7 +5,7 @@ Streamlit's own runtime serves the pages; whatever is asked under `/api` goes to
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +19,11 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit.web import bootstrap
 
+from treadle.portal.left_pages import leave_timers_behind
+from treadle.portal.return_address import ReturnAddress
 from treadle.portal.shared import Portal, open_portal
 from treadle.portal.told import script_failed
+from treadle.portal.upload_guard import UploadGuard, signed_in_uploaders
 
 SCRIPT: Final = Path(__file__).parent / "app.py"
 _SECURITY: Final[Mapping[str, str]] = {
@@ -65,11 +68,16 @@ def create_portal(portal: Portal, api: ASGIApp, *, sign_in: SignInService | None
     sign_in: None when nobody signs in, which `portal.local` must then allow. allowed_hosts: the names under which browsers may ask; `*` for any.
     """
     _log_as_we_do()
+    leave_timers_behind()
     open_portal(portal)
     ui = streamlit.App(
         SCRIPT,
         secrets={"auth": _auth(sign_in)} if sign_in else {},
-        middleware=[Middleware(_Guarded, allowed=allowed_hosts, own=urlsplit(sign_in.url).netloc if sign_in else "")],
+        middleware=[
+            Middleware(_Guarded, allowed=allowed_hosts, own=urlsplit(sign_in.url).netloc if sign_in else ""),
+            Middleware(ReturnAddress, own=urlsplit(sign_in.url).netloc if sign_in else ""),
+            Middleware(UploadGuard, limit_bytes=portal.upload_bytes, may_upload=_uploaders(portal, sign_in)),
+        ],
         on_script_error=script_failed,
     )
     options: dict[str, Any] = {"server_maxUploadSize": max(1, portal.upload_bytes // 1024**2)}
@@ -77,6 +85,14 @@ def create_portal(portal: Portal, api: ASGIApp, *, sign_in: SignInService | None
         options |= {"server_corsAllowedOrigins": [sign_in.url]}
     bootstrap.load_config_options(options)
     return PortalApp(ui, api)
+
+
+def _uploaders(portal: Portal, sign_in: SignInService | None) -> Callable[[Mapping[str, str]], bool | None]:
+    """Whose files are taken; those of everybody who reaches a portal that serves this machine alone."""
+    if sign_in is None:
+        return lambda _: True
+    url = urlsplit(sign_in.url)
+    return signed_in_uploaders(sign_in.cookie_secret, f"{url.scheme}://{url.netloc}", portal.role_claim, dict(portal.role_map))
 
 
 def _log_as_we_do() -> None:

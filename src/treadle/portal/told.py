@@ -8,6 +8,7 @@ import structlog
 
 from treadle.errors import PermissionDenied, TreadleError, Unavailable
 from treadle.logs import redact, redact_value
+from treadle.portal.next_steps import next_step
 from treadle.portal.words import plain
 
 log = structlog.get_logger()
@@ -20,26 +21,39 @@ def empty(title: str, sentence: str, *, icon: str = ":material/inbox:") -> None:
         st.caption(sentence, text_alignment="center")
 
 
-def failed(error: TreadleError) -> None:
-    """What happened, what to do next, and the details for whoever helps."""
+def failed(error: TreadleError, *, again: str | None = None) -> None:
+    """What happened, what this person can do next, and behind an expander the details for whoever helps.
+
+    again: names the part of the page for a button that tries it once more when something is away for now; one such part a page is enough. None: no
+    button, as where the part tries again by itself.
+    """
+    step = plain(redact(next_step(error)))
     if isinstance(error, PermissionDenied):
-        st.warning(f"{plain(redact(error.message))}  \n{plain(redact(error.hint or ''))}", icon=":material/lock:")
+        st.warning(f"{plain(redact(error.message))}  \n{step}", icon=":material/lock:")
         return
     icon = ":material/cloud_off:" if isinstance(error, Unavailable) else ":material/error:"
-    st.error(f"**{plain(redact(error.message))}**  \n{plain(redact(error.hint or ''))}", icon=icon)
-    if error.details:
+    st.error(f"**{plain(redact(error.message))}**  \n{step}", icon=icon)
+    if details := _details(error):
         with st.expander("Details", icon=":material/code:"):
-            st.json(redact_value({name: str(value) for name, value in error.details.items()}))
+            st.json(redact_value(details))
+    if again and isinstance(error, Unavailable) and st.button("Try again", icon=":material/refresh:", key=f"again-{again}"):
+        st.rerun()
+
+
+def _details(error: TreadleError) -> dict[str, str]:
+    """What is of use to whoever helps: the facts, and a hint that speaks to those who run Treadle."""
+    facts = {name: str(value) for name, value in error.details.items()}
+    return facts if not error.hint or error.hint == next_step(error) else {"hint": error.hint, **facts}
 
 
 @contextmanager
-def told() -> Generator[None]:
-    """Say what goes wrong inside in the place where it would have been shown, and let the rest of the page go on."""
+def told(*, again: str | None = None) -> Generator[None]:
+    """Say what goes wrong inside in the place where it would have been shown, and let the rest of the page go on. again: as for `failed`."""
     try:
         yield
     except TreadleError as error:
         log.warning("portal.told", error=error.message, kind=type(error).__name__)
-        failed(error)
+        failed(error, again=again)
 
 
 def script_failed(error: Exception) -> bool:

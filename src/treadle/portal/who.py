@@ -7,6 +7,7 @@ import streamlit as st
 
 from treadle.control.access import Principal, principal_from_claims
 from treadle.errors import Unauthenticated
+from treadle.portal import signed_out
 from treadle.portal.shared import portal
 
 
@@ -29,12 +30,20 @@ def sign_in_has_ended() -> bool:
     return not portal().local and st.user.is_logged_in is True and _claims() is None
 
 
+def sign_out() -> None:
+    """End the sign-in here, and at their next action in all other tabs that share it."""
+    if claims := _claims():
+        signed_out.end(claims)
+    st.logout()
+
+
 def _claims() -> dict[str, Any] | None:
     if st.user.is_logged_in is not True:
         return None
     claims: dict[str, Any] = dict(st.user.to_dict())
     expires = claims.get("exp")
-    return claims if isinstance(expires, int | float) and expires > time.time() else None
+    holds = isinstance(expires, int | float) and expires > time.time() and not signed_out.has_ended(claims)
+    return claims if holds else None
 
 
 def current() -> Principal:

@@ -4,12 +4,16 @@ GET /faults → {"rules", "unused", "log"}; POST /faults takes a rule, a list of
 GET /clock → {"now", "frozen"}; POST /clock takes {"set": "2026-01-31T12:00:00Z"}, {"advance_seconds": 90}, {"frozen": true|false} or {"reset": true}.
 GET /requests → {"requests": [{operation, method, path, status, fault}]}, the latest last; DELETE /requests forgets them.
 GET /endpoints → the base URLs.
+GET /events → {"weeks", "options"} of the events API; POST /events takes {"week": "2019-12-09", "rows": 5000, "defect_rate": 0.02, …}
+(events/store.py lists what a week has), {"week": "2019-12-09", "late_events": {"added": 20, "changed_every": 50}} or {"options": {…}};
+DELETE puts back the weeks and options of a fresh sandbox.
+/salesforce: see salesforce/routes_admin.py.
 """
 
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from starlette.applications import Starlette
@@ -21,11 +25,21 @@ from starlette.routing import Route
 
 from treadle.sandbox.clock import Clock
 from treadle.sandbox.endpoints import LOOPBACK_HOSTS, Endpoints
+from treadle.sandbox.events.store import EventsStore
 from treadle.sandbox.faults import FaultScript
 from treadle.sandbox.middleware import RecordedRequest
+from treadle.sandbox.salesforce.cloud import SalesforceCloud
+from treadle.sandbox.salesforce.routes_admin import salesforce_admin
 
 
-def admin_app(clock: Clock, faults: FaultScript, requests: deque[RecordedRequest], endpoints: Endpoints) -> Starlette:
+def admin_app(  # noqa: PLR0913, PLR0917 - each is one thing to reach
+    clock: Clock,
+    faults: FaultScript,
+    requests: deque[RecordedRequest],
+    endpoints: Endpoints,
+    events: EventsStore,
+    salesforce: SalesforceCloud,
+) -> Starlette:
     """The admin application. It refuses foreign Host names and wants JSON, so that no web page in a browser can reach it."""
 
     async def read_faults(_: Request) -> Response:
@@ -66,7 +80,25 @@ def admin_app(clock: Clock, faults: FaultScript, requests: deque[RecordedRequest
         Route("/requests", _checked(forget_requests), methods=["DELETE"]),
         Route("/endpoints", _checked(read_endpoints), methods=["GET"]),
     ]
+    routes += _events_routes(events)
+    routes += [Route(path, _checked(handler), methods=[method]) for method, path, handler in salesforce_admin(salesforce, _json)]
     return Starlette(routes=routes, middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=sorted(LOOPBACK_HOSTS))])
+
+
+def _events_routes(events: EventsStore) -> list[Route]:
+    async def read(_: Request) -> Response:
+        return JSONResponse({"weeks": [plan.to_json() for plan in events.weeks()], "options": asdict(events.options)})
+
+    async def change(request: Request) -> Response:
+        _change_events(events, await _json(request))
+        return await read(request)
+
+    async def reset(_: Request) -> Response:
+        events.reset()
+        return Response(status_code=204)
+
+    handlers = {"GET": read, "POST": change, "DELETE": reset}
+    return [Route("/events", _checked(handler), methods=[method]) for method, handler in handlers.items()]
 
 
 def _checked(handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
@@ -96,6 +128,18 @@ def _move(clock: Clock, change: dict[str, Any]) -> None:
         clock.advance(float(change["advance_seconds"]))
     if "frozen" in change:
         (clock.freeze if change["frozen"] else clock.resume)()
+
+
+def _change_events(events: EventsStore, change: dict[str, Any]) -> None:
+    plan = dict(change)
+    options, week, late = plan.pop("options", {}), plan.pop("week", None), plan.pop("late_events", {})
+    if (plan or late) and week is None:
+        raise ValueError("events takes a week, with what is to change of it, or options")
+    events.options.set(options)
+    if plan:
+        events.set_week(date.fromisoformat(str(week)), **plan)
+    if late:
+        events.add_late_events(date.fromisoformat(str(week)), **late)
 
 
 def _clock_answer(clock: Clock) -> Response:

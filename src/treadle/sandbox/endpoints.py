@@ -36,6 +36,8 @@ class SandboxPorts:
     admin: int = 0
     proxy: int = 0
     oidc: int = 0
+    events: int = 0
+    salesforce: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,8 @@ class Endpoints:
     admin_url: str
     proxy_url: str
     oidc_url: str
+    events_url: str
+    salesforce_url: str
     ca_file: Path
 
     @classmethod
@@ -56,7 +60,14 @@ class Endpoints:
         """The endpoints of these ports on loopback."""
         secure = (f"https://localhost:{port}" for port in (ports.entra, ports.fabric, ports.dfs, ports.blob))
         plain = (f"http://127.0.0.1:{port}" for port in (ports.admin, ports.proxy))
-        return cls(*secure, *plain, oidc_url=f"https://localhost:{ports.oidc}", ca_file=ca_file)
+        return cls(
+            *secure,
+            *plain,
+            oidc_url=f"https://localhost:{ports.oidc}",
+            events_url=f"https://localhost:{ports.events}",
+            salesforce_url=f"https://localhost:{ports.salesforce}",
+            ca_file=ca_file,
+        )
 
     def client_environment(self) -> dict[str, str]:
         """Environment variables that lead clients without any endpoint setting here, by Microsoft's own host names; unset NO_PROXY beside them.

@@ -58,7 +58,17 @@ SEMANTIC_KINDS: Final[Mapping[str, str]] = {
     "asynchronous": "an item operation that usually answers 201 or 200 answers 202",
     "operation_failed": "a long-running operation ends as Failed; args.code, args.message",
     "name_reserved": "the name of a deleted item is not available yet",
-    "bare_array": "queryactivityruns answers the older shape, a bare array",
+    "bare_array": "queryactivityruns answers the older shape, a bare array; the events API a list without meta",
+    "page_drift": "args.rows (1) events turn up at the beginning of the list, or go from it below zero, so that its pages shift",
+    "wrong_total": "the events API reports args.delta (7) more events than there are",
+    "repeated_page": "the events API gives the events of the page before, or of page args.page",
+    "unknown_envelope": "the events stand under args.key (payload), which no contract names",
+    "salesforce_row_lock": "rows are refused as UNABLE_TO_LOCK_ROW: those of args.keys (external ids or ids), args.share of them by a draw, or all; "
+    "by batch (salesforce.IngestBatch), Collections request (salesforce.UpsertCollection, …) or single write (salesforce.UpsertRecord, …)",
+    "salesforce_job_failed": "an ingest job (salesforce.IngestJob, as in the next two) fails when args.after_rows (0) rows are processed, "
+    "with args.message; the rest stays unprocessed",
+    "salesforce_unprocessed": "an ingest job leaves out the rows of args.keys, or args.share of them by a draw, and completes",
+    "salesforce_slow_job": "an ingest job waits args.seconds (60) of the sandbox's clock when args.after_rows (0) rows are processed",
     "token_issued_expired": "the OpenID provider gives an access token that has expired",
     "token_for_another_audience": "the OpenID provider gives an access token for args.audience",
     "token_signed_by_another_key": "the OpenID provider signs an access token by a key that it does not publish",

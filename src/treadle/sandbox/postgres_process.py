@@ -123,7 +123,7 @@ class ServerProcess:
     def _works_here(self, process: psutil.Process) -> bool:
         try:
             return process.status() != psutil.STATUS_ZOMBIE and Path(process.cwd()) == self._data
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
+        except (psutil.NoSuchProcess, psutil.AccessDenied, FileNotFoundError):  # gone, or not ours to look at
             return False
 
     def _clear_traces(self) -> None:

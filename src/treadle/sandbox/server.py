@@ -1,4 +1,4 @@
-"""The sandbox: Entra ID, Fabric REST, OneLake and an OpenID provider for people, over HTTPS on loopback, in one process.
+"""The sandbox: Entra ID, Fabric REST, OneLake, sign-in of people, an events API and a Salesforce org, over HTTPS on loopback, in one process.
 
 How a service plugs in (built in services.py):
 
@@ -41,18 +41,20 @@ from treadle.sandbox.admin import admin_app
 from treadle.sandbox.clock import Clock
 from treadle.sandbox.endpoints import Endpoints, SandboxPorts, bind_ports, ports_of, service_of_host
 from treadle.sandbox.entra.store import EntraStore, SandboxCredentials
+from treadle.sandbox.events.store import EventsStore
 from treadle.sandbox.fabric.cloud import FabricCloud
 from treadle.sandbox.faults import FaultScript
 from treadle.sandbox.middleware import RecordedRequest, ServiceMiddleware
 from treadle.sandbox.oidc.store import OidcStore
 from treadle.sandbox.onelake.store import LakeStore
 from treadle.sandbox.proxy import ConnectProxy
+from treadle.sandbox.salesforce.cloud import SalesforceCloud
 from treadle.sandbox.services import OWN_FOLDER, Clouds, build_clouds
 from treadle.sandbox.tls import TlsFiles, ensure_certificates
 from treadle.sandbox.wire import CuttableProtocol
 
 _log = structlog.get_logger()
-_TLS_SERVICES: Final = ("entra", "fabric", "dfs", "blob", "oidc")
+_TLS_SERVICES: Final = ("entra", "fabric", "dfs", "blob", "oidc", "events", "salesforce")
 _REMEMBERED_REQUESTS: Final = 10_000
 _START_SECONDS: Final = 20
 
@@ -136,6 +138,16 @@ class Sandbox:
         return self._started.clouds.oidc
 
     @property
+    def events(self) -> EventsStore:
+        """The events API's store, for tests in the same process."""
+        return self._started.clouds.events
+
+    @property
+    def salesforce(self) -> SalesforceCloud:
+        """The Salesforce org, for tests in the same process."""
+        return self._started.clouds.salesforce
+
+    @property
     def _started(self) -> "_Running":
         if self._running is None:
             raise RuntimeError("the sandbox is not running; call start() first")
@@ -178,7 +190,7 @@ class _Running:
     def __init__(self, sandbox: Sandbox, clouds: Clouds, endpoints: Endpoints, tls: TlsFiles, sockets: dict[str, socket.socket]) -> None:
         self.clouds, self.endpoints = clouds, endpoints
         self._sockets, self._tls = sockets, tls
-        self._admin = admin_app(sandbox.clock, sandbox.faults, sandbox.requests, endpoints)
+        self._admin = admin_app(sandbox.clock, sandbox.faults, sandbox.requests, endpoints, clouds.events, clouds.salesforce)
         apps = {name: ServiceMiddleware(one, sandbox.clock, sandbox.faults, sandbox.requests) for name, one in clouds.services.items()}
         self._dispatcher = _Dispatcher(dict(apps), {sockets[name].getsockname()[1]: name for name in _TLS_SERVICES})
         self._ready = threading.Event()

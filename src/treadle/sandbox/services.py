@@ -10,6 +10,8 @@ from treadle.sandbox.clock import Clock
 from treadle.sandbox.endpoints import Endpoints
 from treadle.sandbox.entra.routes import entra_routes
 from treadle.sandbox.entra.store import FABRIC_AUDIENCE, STORAGE_AUDIENCE, EntraStore
+from treadle.sandbox.events.routes import events_error, events_routes
+from treadle.sandbox.events.store import EventsStore
 from treadle.sandbox.fabric.cloud import FabricCloud
 from treadle.sandbox.fabric.routes import fabric_routes
 from treadle.sandbox.faults import FaultScript
@@ -17,6 +19,10 @@ from treadle.sandbox.oidc.routes import oidc_error, oidc_routes
 from treadle.sandbox.oidc.store import OidcStore
 from treadle.sandbox.onelake.routes import blob_app, blob_operation, dfs_app, dfs_operation
 from treadle.sandbox.onelake.store import LakeStore
+from treadle.sandbox.salesforce.cloud import SalesforceCloud
+from treadle.sandbox.salesforce.routes import data_routes, salesforce_error
+from treadle.sandbox.salesforce.routes_ingest import ingest_routes
+from treadle.sandbox.salesforce.routes_oauth import oauth_routes
 from treadle.sandbox.service import Service, service_of_routes
 
 OWN_FOLDER: Final = "sandbox"
@@ -31,11 +37,14 @@ class Clouds:
     fabric: FabricCloud
     lake: LakeStore
     oidc: OidcStore
+    events: EventsStore
+    salesforce: SalesforceCloud
     services: dict[str, Service]
 
     def stop(self) -> None:
         """End the jobs that run and close the files."""
         self.fabric.stop()
+        self.salesforce.stop()
         self.lake.close()
 
 
@@ -47,6 +56,8 @@ def build_clouds(state_dir: Path, clock: Clock, faults: FaultScript, endpoints: 
     fabric = FabricCloud(folder, clock, faults, lake, public_url=endpoints.fabric_url, notebook_python=notebook_python)
     lake.catalog = fabric
     oidc = OidcStore(state_dir / OWN_FOLDER / "oidc", endpoints.oidc_url, clock)
+    events = EventsStore(state_dir / OWN_FOLDER / "events", clock)
+    salesforce = SalesforceCloud(state_dir / OWN_FOLDER / "salesforce", clock, faults, instance_url=endpoints.salesforce_url)
     tenant_id, authenticate = entra.credentials.tenant_id, entra.authenticate
     dfs = dfs_app(lake, clock, faults, authenticate, tenant_id=tenant_id)
     blob = blob_app(lake, clock, faults, authenticate, tenant_id=tenant_id)
@@ -54,10 +65,18 @@ def build_clouds(state_dir: Path, clock: Clock, faults: FaultScript, endpoints: 
         service_of_routes("entra", entra_routes(entra, clock), entra_error),
         service_of_routes("fabric", fabric_routes(fabric, authenticate), fabric_error, expired_token=_expired(entra, FABRIC_AUDIENCE)),
         service_of_routes("oidc", oidc_routes(oidc, faults), oidc_error),
+        service_of_routes("events", events_routes(events, faults), events_error),
+        salesforce_service(salesforce),
         Service("dfs", dfs, dfs_operation, dfs_error, _expired(entra, STORAGE_AUDIENCE)),
         Service("blob", blob, blob_operation, blob_error, _expired(entra, STORAGE_AUDIENCE)),
     ]
-    return Clouds(entra, fabric, lake, oidc, {service.name: service for service in services})
+    return Clouds(entra, fabric, lake, oidc, events, salesforce, {service.name: service for service in services})
+
+
+def salesforce_service(salesforce: SalesforceCloud) -> Service:
+    """The org as a service; ingest comes before the rest, whose paths are wider."""
+    routes = [*oauth_routes(salesforce), *ingest_routes(salesforce), *data_routes(salesforce)]
+    return service_of_routes("salesforce", routes, salesforce_error, expired_token=lambda: salesforce.identity.open_session(seconds=-60))
 
 
 def _expired(entra: EntraStore, audience: str) -> Callable[[], str]:

@@ -15,7 +15,7 @@ from treadle.control.jobs import queue
 from treadle.flows.sales.lakehouse import IMPORT
 
 SOURCES = Path(__file__).parents[3] / "src" / "treadle"
-OF_THE_SERVER = ("up", "migrate", "doctor", "deploy", "token create")  # commands for whoever runs it
+OF_THE_SERVER = ("up", "migrate", "doctor", "deploy", "token create", "weekly")  # commands for whoever runs it
 
 
 @pytest.mark.parametrize("path", ["/", "/api"])

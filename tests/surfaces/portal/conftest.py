@@ -1,12 +1,14 @@
-"""Pages as Streamlit's own AppTest runs them: no browser, the real actions, database and sandbox behind them."""
+"""Pages as Streamlit's own AppTest runs them, with the real actions, database and sandbox behind them; and as Chromium shows them, on the real stack."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from streamlit.testing.v1 import AppTest
 
 from tests.surfaces.api.conftest import Service, put_file, running_service, service, working
+from tests.surfaces.portal.browsing import Stack, new_person, running_stack, sign_in
 from treadle.actions.services import Services
 from treadle.control.access import Principal, Role, local_principal
 from treadle.portal.server import SCRIPT
@@ -49,6 +51,7 @@ KINDS = (
     "code",
     "metric",
     "dataframe",
+    "table",
     "button",
 )
 
@@ -62,3 +65,47 @@ def texts(at: AppTest) -> str:
 def _text(element: Any) -> str:
     value = element.value.to_string(max_colwidth=None) if hasattr(element.value, "to_string") else element.value
     return f"{getattr(element, 'label', '')} {value}"
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """One stack for all browser tests of a worker process; who stops a part of it starts it again."""
+    with running_stack(tmp_path_factory.mktemp("portal") / "state") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium."""
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+
+
+@pytest.fixture
+def person(browser: Browser) -> Iterator[Callable[..., BrowserContext]]:
+    """`person(width=390, scheme="dark")`: a browser of its own, closed when the test is over."""
+    opened: list[BrowserContext] = []
+
+    def come(**looks: Any) -> BrowserContext:
+        opened.append(new_person(browser, **looks))
+        return opened[-1]
+
+    yield come
+    for context in opened:
+        context.close()
+
+
+@pytest.fixture
+def visit(stack: Stack, person: Callable[..., BrowserContext]) -> Callable[..., Page]:
+    """Open the portal in a browser of its own, signed in as one of the sandbox's people; None: not signed in."""
+
+    def open_as(user: str | None = "olga", path: str = "", **looks: Any) -> Page:
+        page = person(**looks).new_page()
+        page.goto(f"{stack.url}/{path}")
+        if user:
+            sign_in(page, user)
+            if path:
+                page.goto(f"{stack.url}/{path}")
+        return page
+
+    return open_as

@@ -23,7 +23,7 @@ def _nothing_remembered():
 
 
 def _tables(at) -> str:
-    return "\n".join(str(table.value.to_dict()) for table in at.dataframe)
+    return "\n".join(str(table.value.to_dict()) for table in (*at.dataframe, *at.table))
 
 
 def test_the_archive_lists_runs_and_a_search_in_the_address_finds_one(finished_run, open_page):

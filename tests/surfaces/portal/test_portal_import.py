@@ -1,5 +1,6 @@
 """Import, in the states that a person meets between a file and its run."""
 
+import time
 from dataclasses import replace
 from uuid import UUID, uuid4
 
@@ -9,11 +10,14 @@ from streamlit.testing.v1 import AppTest
 
 from tests.surfaces.portal.conftest import texts, working
 from treadle.control import runs
-from treadle.control.access import Role, local_principal
+from treadle.control.access import Principal, Role, local_principal
 from treadle.control.audit import list_audit
+from treadle.errors import PermissionDenied
 from treadle.flows.sales.input_files import stored_mapping
 from treadle.flows.sales.lakehouse import IMPORT
 from treadle.portal import words
+from treadle.portal.importing.checks import checks
+from treadle.portal.importing.verdict_card import rows_csv
 from treadle.portal.server import SCRIPT
 from treadle.portal.shared import Portal, open_portal
 
@@ -54,9 +58,9 @@ def put(service):
 def inspected(at, service):
     """Let a worker do what the page has asked for, and look again."""
     with working(service.wiring):
-        for _ in range(100):
-            if "Being inspected" not in texts(at):
-                break
+        late = time.monotonic() + 60
+        while "Being inspected" in texts(at):
+            assert time.monotonic() < late, "the inspection does not come to its end"
             at.run()
     assert not at.exception
     return at
@@ -214,3 +218,39 @@ def test_a_file_that_is_too_large_is_refused_with_the_limit(service, open_page):
     at.button(key="upload-start").click().run()
     assert "uploads end at 10" in texts(at)
     assert not service.wiring.lake.exists(f"{IMPORT}/large.csv")
+
+
+def downloads(at) -> dict[str, str]:
+    return {button.key: button.label for button in at.download_button}
+
+
+def test_the_rows_on_which_checks_fail_can_be_taken_along_by_check_and_all_together(service, put, open_page):
+    name = put("order_id,revenue,note", "1,2,x", "2,=much,[a](javascript:b)", ",-3,z", "4,5,z")
+    at = inspected(open_page("import_file", file=name, role=Role.VIEWER, name="vic"), service)
+    offered = downloads(at)
+    assert offered["failing-rows"] == "Failing rows"
+    assert sorted(label for key, label in offered.items() if key.startswith("rows-")) == ["1 row"] * 5
+    known, viewer = at.session_state["import-opened"], local_principal("vic", Role.VIEWER)
+    [unread] = [check for check in checks(known["profile"].profile["validations"]) if check.name == "Values readable"]
+    told = rows_csv(viewer, known, unread.place).decode("utf-8-sig").splitlines()
+    assert told[1].startswith(f'"{name}",3,"revenue","\'=much","values_readable","warning"')
+    assert len(told) == 2
+    assert len(rows_csv(viewer, known).decode("utf-8-sig").splitlines()) > 5
+    service.wiring.lake.upload(f"{IMPORT}/{name}", b"order_id,revenue\n1,2\n")
+    with pytest.raises(PermissionDenied):
+        rows_csv(Principal("local:nobody", "nobody", None, "local"), known)
+
+
+def test_a_file_that_passes_every_check_offers_no_failing_rows(service, put, open_page):
+    at = inspected(open_page("import_file", file=put("order_id,revenue", "1,2")), service)
+    assert [key for key in downloads(at) if key == "failing-rows" or key.startswith("rows-")] == []
+
+
+def test_a_run_is_told_to_take_as_long_as_the_last_ones(service, put, open_page):
+    with working(service.wiring):
+        service.operator.post("/api/runs", json={"input_file": put("order_id,revenue", "1,2")})
+    st.cache_data.clear()
+    at = inspected(open_page("import_file", file=put("order_id,revenue", "1,3")), service)
+    at.button(key="run").click().run()
+    assert "Takes usually" in texts(at)
+    assert "not known yet" not in texts(at)

@@ -24,7 +24,7 @@ def test_a_run_that_ended_is_told_with_its_stages_and_events(service, put_file, 
     said = texts(at)
     assert "Succeeded" in said
     assert run_id in said
-    assert "Sales ingest" in str(at.dataframe[0].value)
+    assert "Sales ingest" in str(at.table[0].value)
     assert "olga" in said
     assert "SANDBOX" in said
     assert "Lock free" in said

@@ -1,5 +1,6 @@
 """Results: what is current, any run by its address, and what a reader is told when something is missing or damaged."""
 
+import time
 from dataclasses import replace
 from io import BytesIO
 from uuid import UUID, uuid4
@@ -134,6 +135,17 @@ def test_a_lake_that_is_away_leaves_the_figures_of_the_database(service, publish
     assert next(metric for metric in at.metric if metric.label == "Revenue").value == "390.00"
     assert len(at.error) == 1, texts(at)
     assert "cannot be read now" in texts(at)
+
+
+def test_a_lake_that_does_not_answer_keeps_a_page_waiting_no_longer_than_a_look_may_take(service, open_page):
+    st.cache_data.clear()
+    away = OneLakeClient("https://localhost:1", *_ids(service.environment.settings), _NoToken(), deadline_seconds=60)
+    services, began = service.wiring.services, time.monotonic()
+    at = open_page("import_file", services=replace(services, sales=replace(services.sales, lake=away)))
+    away.close()
+    assert time.monotonic() - began < 20, "the client alone would wait for a minute"
+    assert "A run that goes on is not affected" in at.error[0].value
+    assert [button.label for button in at.button if button.key == "again-import"] == ["Try again"]
 
 
 def test_a_restore_shows_the_results_that_it_brought_back(service, published, open_page):

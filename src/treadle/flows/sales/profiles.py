@@ -24,10 +24,11 @@ from treadle.control.jobs.run import JobContext
 from treadle.control.jobs.states import FINAL_ERRORS, JobState
 from treadle.control.statements import load_queries
 from treadle.control.stored import json_text
-from treadle.errors import Conflict, InvalidInput
+from treadle.errors import Conflict, InvalidInput, NotFound
+from treadle.flows.sales.failing_rows import FailedCheck, from_members, to_members
 from treadle.flows.sales.input_file import check_input_file
 from treadle.flows.sales.input_files import Wishes, stored_mapping
-from treadle.flows.sales.inspect_file import inspect_file
+from treadle.flows.sales.inspect_file import Inspection, inspect_file
 from treadle.flows.sales.lakehouse import import_path
 from treadle.flows.sales.scratch import scratch_folder
 from treadle.flows.sales.services import SalesServices
@@ -85,6 +86,24 @@ def cached_profile(services: SalesServices, own: Database, file_name: str, wishe
     return find_profile(own, file.name, file.etag, reading)
 
 
+def failing_rows(services: SalesServices, own: Database, file_name: str, etag: str) -> list[FailedCheck]:
+    """Where the checks of this version of the file failed, read as it is read at present.
+
+    Raises:
+        InvalidInput: as `cached_profile`.
+        NotFound: the file, or how it is read, has changed since, or was not looked into.
+    """
+    file, reading = _present(services, file_name, None)
+    rows = own.read(_SQL["find_failing_rows"], {"file_name": file.name, "etag": etag, "wishes_sha256": reading.sha256})
+    if not rows:
+        raise NotFound(
+            f"No failing rows are kept of this version of {file.name}: it was replaced, or is read in another way by now.",
+            hint="Look into it again.",
+            details={"file_name": file.name, "etag": etag},
+        )
+    return from_members(rows[0]["failing_rows"])
+
+
 def request_profile(  # noqa: PLR0913 - of what, for whom and how: each named
     services: SalesServices,
     own: Database,
@@ -136,9 +155,15 @@ def find_profile(own: Database, file_name: str, etag: str, reading: Reading) -> 
     return StoredProfile(**rows[0]) if rows else None
 
 
-def store_profile(own: Database, file: LakeFile, reading: Reading, profile: Mapping[str, Any]) -> None:
-    """Keep a profile under the ETag of the bytes it was made of. Safe to repeat."""
-    values = {"file_name": file.name, "etag": file.etag, "wishes_sha256": reading.sha256, "profile": json_text(profile)}
+def store_profile(own: Database, file: LakeFile, reading: Reading, found: Inspection) -> None:
+    """Keep a profile, and where its checks failed, under the ETag of the bytes it was made of. Safe to repeat."""
+    values = {
+        "file_name": file.name,
+        "etag": file.etag,
+        "wishes_sha256": reading.sha256,
+        "profile": json_text(found.profile),
+        "failing_rows": json_text(to_members(found.failed)),
+    }
     with own.transaction() as connection:
         connection.execute(_SQL["store_profile"], values)
 
@@ -202,18 +227,18 @@ def _profile_latest(services: SalesServices, own: Database, context: JobContext,
     for _ in range(READS):
         found = _read_once(services, context, name, reading)
         if found is not None:
-            file, profile = found
-            store_profile(own, file, reading, profile)
+            file, inspection = found
+            store_profile(own, file, reading, inspection)
             context.progress(f"{name}: the profile is stored.", pct=100)
             if services.lake.stat(file.path).etag == file.etag:
-                return _summary(file, profile)
+                return _summary(file, inspection.profile)
         context.progress(f"{name} was replaced while it was being read; it is read again.", level="WARNING")
     raise Conflict(
         f"{name} was replaced {READS} times while it was being read.", hint="Ask again when it is complete.", details={"file_name": name}
     )
 
 
-def _read_once(services: SalesServices, context: JobContext, name: str, reading: Reading) -> tuple[LakeFile, dict[str, Any]] | None:
+def _read_once(services: SalesServices, context: JobContext, name: str, reading: Reading) -> tuple[LakeFile, Inspection] | None:
     """Read one version of the file. None: it was replaced on the way, or what could not be read is no longer what is there."""
     with scratch_folder() as folder:
         copy = folder / name
@@ -228,13 +253,13 @@ def _read_once(services: SalesServices, context: JobContext, name: str, reading:
         context.progress(f"{name} is here and is read now.", pct=10)
         context.check()
         try:
-            profile = inspect_file(copy, mapping=reading.columns, sheet=reading.sheet, scratch=folder)
+            inspection = inspect_file(copy, mapping=reading.columns, sheet=reading.sheet, scratch=folder)
         except InvalidInput:
             if services.lake.stat(file.path).etag == file.etag:
                 raise
             return None
     context.progress(f"{name} is read.", pct=90)
-    return file, profile
+    return file, inspection
 
 
 def _telling(context: JobContext, name: str) -> Callable[[int, int], None]:

@@ -8,6 +8,9 @@ from typing import Literal
 
 import polars as pl
 
+from treadle.flows.sales.failing_rows import FailingRows
+from treadle.flows.sales.source_rows import SourceRows
+
 Severity = Literal["error", "warning", "info"]
 
 
@@ -35,12 +38,14 @@ class CleanColumn:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One check and its outcome, as `validations` of the profile lists it."""
+    """One check and its outcome, as `validations` of the profile lists it. failing: the rows of a failed one, when they were asked for."""
 
     check: str
     passed: bool
     detail: str
     severity: Severity = "info"
+    column: str | None = None  # which the finding is about; None: not about one, or not told
+    failing: FailingRows | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,8 @@ class CleanTable:
     parquet: Path | None = (
         None  # a file with exactly the rows and columns of `frame`, when reading had to write one: publish this, do not write it again
     )
+
+    source: SourceRows | None = None  # only when the failing rows are asked for
 
     def has(self, name: str) -> bool:
         """Whether the cleaned table has a column of this name."""

@@ -1,6 +1,6 @@
 """Archive: every run there ever was, searched and paged by the database; how a figure went over them; and who brought which one back."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
 from datetime import date, datetime, time, timedelta, tzinfo
 from typing import Any, Final, cast
@@ -13,11 +13,14 @@ from treadle.actions.runs import TrendPoint
 from treadle.control.restores import Restore
 from treadle.control.run import Run
 from treadle.control.states import RunStatus
+from treadle.flows.sales.figures import figure_of, written
 from treadle.looks import LOOKS, look_of
 from treadle.portal import comparing, components, run_detail, words
 from treadle.portal.frame import zone
 from treadle.portal.shared import services
 from treadle.portal.told import empty, told
+from treadle.portal.vega import spec_of
+from treadle.portal.visited import just_entered
 from treadle.portal.who import current
 
 PAGE_SIZE: Final = 50
@@ -28,6 +31,7 @@ FIRST_DAY, LAST_DAY = date(2000, 1, 1), date(2100, 1, 1)
 # Each filter's name in the address, and its value when it leaves nothing out. (No docstring: Streamlit prints a page's bare strings.)
 FILTERS: Final[dict[str, Any]] = {"find": "", "status": [], "by": "", "from": None, "to": None, "restores": True}
 TABS: Final = ("Runs", "Restores")
+KEPT: Final = "archive-kept"  # the filters as this session had them last
 OPENED: Final = "archive-opened"  # the run that somebody has just asked to see
 
 
@@ -77,8 +81,10 @@ def page() -> None:
 
 def show_runs() -> None:
     """Filters, one page of runs, and below it the trend."""
+    bring_filters_back()
     wanted = filters()
-    with told():
+    st.session_state[KEPT] = {name: st.session_state[name] for name in FILTERS}
+    with told(again="archive"):
         if wanted.first_day and wanted.last_day and wanted.first_day > wanted.last_day:
             st.warning("The first day lies behind the last one, so no run can fit.", icon=":material/date_range:")
             return
@@ -91,6 +97,14 @@ def show_runs() -> None:
         pager("runs", len(found.runs), found.next)
     with told():
         trend()
+
+
+def bring_filters_back() -> None:
+    """Who comes back to the page finds it as it was left. A browser that goes back brings no filters: Streamlit clears the address on the way out."""
+    kept = st.session_state.get(KEPT, FILTERS)
+    if just_entered() and kept != FILTERS and not any(name in st.query_params for name in FILTERS):
+        st.session_state.update(kept)
+        st.rerun()  # in a run that a browser's way back has begun, an empty address counts for more than what is set here
 
 
 def filters() -> Filters:
@@ -125,7 +139,10 @@ def filters() -> Filters:
         label_visibility="collapsed",
     )
     chosen = tuple(RunStatus(word) for word in cast("Sequence[str]", status) if word in set(RunStatus))
-    return Filters((text or "").strip()[:LONGEST], chosen, (person or "").strip()[:LONGEST], _day(first), _day(last), with_restores)
+    wanted = Filters((text or "").strip()[:LONGEST], chosen, (person or "").strip()[:LONGEST], _day(first), _day(last), with_restores)
+    if wanted.any:
+        st.button("Clear the filters", icon=":material/filter_alt_off:", on_click=clear_filters, type="tertiary", key="clear-filters")
+    return wanted
 
 
 def nothing(wanted: Filters) -> None:
@@ -135,7 +152,6 @@ def nothing(wanted: Filters) -> None:
         st.page_link("app_pages/import_file.py", label="Go to Import", icon=":material/upload_file:")
         return
     empty("No run fits", "No run has all that the filters ask for. Take one away, or clear them all.", icon=":material/search_off:")
-    st.button("Clear the filters", icon=":material/filter_alt_off:", on_click=clear_filters, key="clear-filters")
 
 
 def clear_filters() -> None:
@@ -186,7 +202,7 @@ def chosen(found: Sequence[Run], rows: Sequence[int]) -> None:
 def said_of_choice(count: int) -> str:
     """What to do next, by how many runs are ticked."""
     if count == 0:
-        return "Click the id of a run to open it; tick two to compare them."
+        return "Click the id of a run to open it; tick the boxes of two to compare them (by keys: the arrows, then Shift+Space)."
     if count == 1:
         return "1 run is ticked; tick another one to compare them."
     return "2 runs are ticked." if count == 2 else f"{count} runs are ticked; only two can be compared."
@@ -280,7 +296,7 @@ def trend() -> None:
         kpi = st.selectbox(
             "Figure",
             comparing.HEADLINE,
-            format_func=lambda name: comparing.figure_of(name).label,
+            format_func=lambda name: figure_of(name).label,
             key="trend",
             bind="query-params",
             label_visibility="collapsed",
@@ -290,20 +306,26 @@ def trend() -> None:
     if len(points) < 2:
         st.caption("A trend takes two runs that succeeded.")
         return
-    label = comparing.figure_of(kpi).label
+    label = figure_of(kpi).label
     rows = [
         {
             "when": point.created_at.astimezone(zone()).strftime("%d %b, %H:%M"),
             "value": point.value,
             "run": components.short_id(point.run_id),
-            "told": comparing.written(kpi, point.value),
+            "told": written(kpi, point.value),
         }
         for point in points
     ]
-    st.altair_chart(
-        comparing.trend_chart(rows, label), width="stretch", key="trend-chart", alt=f"{label} of the last {len(points)} runs that succeeded"
+    st.vega_lite_chart(
+        spec=trend_spec(rows, label), width="stretch", key="trend-chart", alt=f"{label} of the last {len(points)} runs that succeeded"
     )
     st.caption(f"{label} of the last {len(points)} runs that succeeded, restores aside, whatever the filters say.")
+
+
+@st.cache_data(ttl=600, max_entries=64, show_spinner=False)
+def trend_spec(rows: Sequence[Mapping[str, object]], label: str) -> dict[str, Any]:
+    """The course of a figure as Vega-Lite."""
+    return spec_of(comparing.trend_chart(rows, label))
 
 
 @st.cache_data(ttl=10, max_entries=8, show_spinner=False)

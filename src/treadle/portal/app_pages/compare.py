@@ -1,5 +1,6 @@
 """Compare: two runs side by side; the address names both, so it can be passed on."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from treadle.portal.comparing import DIFFERENCES, DIRECTIONS
 from treadle.portal.frame import zone
 from treadle.portal.shared import services
 from treadle.portal.told import empty, failed, told
+from treadle.portal.vega import spec_of
 from treadle.portal.who import current
 
 LISTED: Final = 50
@@ -24,7 +26,7 @@ SIDES: Final = ("a", "b")
 def page() -> None:
     """Which two runs, and what differs between them, part by part: one that cannot be told hides no other."""
     st.title("Compare")
-    with told():
+    with told(again="compare"):
         listed = list(runs.list_runs(services(), current(), status={RunStatus.SUCCEEDED}, include_restores=False, limit=LISTED).runs)
         named = {side: run for side in SIDES if (run := named_run(side))}
         if any(st.query_params.get(side) and side not in named for side in SIDES):
@@ -175,14 +177,14 @@ def breakdowns(found: Comparison) -> None:
         return
     name = st.selectbox("Breakdown", names, format_func=comparing.breakdown_label, key="part", bind="query-params", width=260)
     parts = comparing.breakdown_changes(found, name)
-    chart = comparing.change_chart(parts)
+    chart = change_spec(parts)
     bars, table = st.columns([2, 3], gap="medium")
     with bars:
         if chart is None:
             st.caption("No value of this breakdown has changed.")
         else:
             label = comparing.breakdown_label(name).lower()
-            st.altair_chart(chart, width="stretch", key="compare-bars", alt=f"Change of revenue by {label}, largest first")
+            st.vega_lite_chart(spec=chart, width="stretch", key="compare-bars", alt=f"Change of revenue by {label}, largest first")
     with table:
         st.dataframe(
             comparing.breakdown_rows(parts),
@@ -191,6 +193,13 @@ def breakdowns(found: Comparison) -> None:
             alt="Revenue of every value in both runs, largest change first",
             column_config=change_columns("Value"),
         )
+
+
+@st.cache_data(ttl=600, max_entries=64, show_spinner=False)
+def change_spec(parts: Sequence[comparing.PartChange]) -> dict[str, Any] | None:
+    """The largest changes as Vega-Lite. None: nothing has changed."""
+    chart = comparing.change_chart(parts)
+    return spec_of(chart) if chart else None
 
 
 def profile_differences(first: Run, second: Run, a: dict[str, Any] | None, b: dict[str, Any] | None) -> None:

@@ -1,6 +1,7 @@
-"""Monitor: the run that is active, else the newest one, as it goes on. Reads the database alone."""
+"""Monitor: the run that is active, else the newest one, as it goes on. Reads the database alone, and together with all other sessions."""
 
-from datetime import timedelta
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 from uuid import UUID
 
@@ -14,35 +15,22 @@ from treadle.control.states import ACTIVE, RunStatus
 from treadle.errors import NotFound, TreadleError
 from treadle.flows.sales.stages import read_stages
 from treadle.portal import components, words
+from treadle.portal.fabric_pages import fabric_page
 from treadle.portal.frame import zone
-from treadle.portal.shared import services
+from treadle.portal.shared import portal, services
 from treadle.portal.told import empty, failed, told
+from treadle.portal.usual import usual_duration
+from treadle.portal.watch import RunSeen
 from treadle.portal.who import current
 
 ASKED: Final = "monitor-asked"  # which dialog is open
+SHOWN: Final = "monitor-shown"  # what the page was drawn from: run and sequence
 LIVE_SECONDS: Final = 2.0  # between two looks at a run that goes on
-IDLE_SECONDS: Final = 10.0  # and while there is none: somebody may start one
-
-
-def shown_run() -> Run | None:
-    """The run that the address names; else the one that is active, else the newest. None: there is none at all."""
-    if named := st.query_params.get("run"):
-        return runs.find_run(services(), current(), named)
-    active = runs.list_runs(services(), current(), status=set(ACTIVE), limit=1).runs
-    newest = active or runs.list_runs(services(), current(), limit=1).runs
-    return newest[0] if newest else None
-
-
-@st.cache_data(ttl=60, max_entries=1, show_spinner=False)
-def usual() -> timedelta | None:
-    """How long a run usually takes; the same for everybody who may see it."""
-    return components.usual_duration(
-        runs.list_runs(services(), current(), status={RunStatus.SUCCEEDED}, include_restores=False, limit=20).runs
-    )
+STAGES_SECONDS: Final = 10.0  # between two drawings of its time line, whose last bar grows
 
 
 def page() -> None:
-    """The title with what can be done, and below it the part that lives."""
+    """The title with what can be done, and below it the run."""
     st.title("Monitor")
     try:
         run = shown_run()
@@ -51,61 +39,96 @@ def page() -> None:
         st.page_link("app_pages/archive.py", label="Look in the archive", icon=":material/inventory_2:")
         return
     except TreadleError as error:
-        failed(error)
+        failed(error, again="monitor")
         return
     if run is None:
         empty("No run yet", "Bring a workbook on the page Import and run it; it can be followed here.", icon=":material/monitor_heart:")
         st.page_link("app_pages/import_file.py", label="Go to Import", icon=":material/upload_file:")
+        refresh()
         return
-    every = LIVE_SECONDS if not run.status.ended else (None if st.query_params.get("run") else IDLE_SECONDS)
-    st.fragment(live, run_every=every, key="run-live")(run.run_id)
+    with told(again="monitor"):
+        seen = seen_now(run)
+        show(seen, live=not seen.run.status.ended)
+        run = seen.run
     actions(run)
 
 
-def live(run_id: UUID) -> None:
-    """The run as the database has it now. The page begins anew when the run has ended, or another one is active."""
-    with told():
-        run, trail = runs.follow(services(), current(), run_id)
-        if st.session_state.get("monitor-state") not in (None, (run.run_id, run.status.ended)) or moved_on(run):
-            st.session_state["monitor-state"] = None
-            st.rerun()
-        st.session_state["monitor-state"] = (run.run_id, run.status.ended)
-        head(run)
-        if run.status is RunStatus.FAILED:
-            failure(run)
-        columns = st.columns([3, 2], gap="large")
-        with columns[0]:
-            st.subheader("Stages")
-            components.stage_chart(read_stages(trail), run, components.now())
-            st.subheader("Events")
-            components.event_table(trail, key="monitor-events")
-        with columns[1]:
-            details(run, trail)
+def shown_run() -> Run | None:
+    """The run that the address names; else the one that is active, else the newest. None: there is none at all."""
+    if named := st.query_params.get("run"):
+        return runs.find_run(services(), current(), named)
+    held = portal().watch.lock(current()).state.run  # the frame has just looked
+    if held and not held.status.ended:
+        return held
+    active = runs.list_runs(services(), current(), status=set(ACTIVE), limit=1).runs
+    newest = active or runs.list_runs(services(), current(), limit=1).runs
+    return newest[0] if newest else None
 
 
-def moved_on(run: Run) -> bool:
-    """Whether somebody else's run is active now, and this page shows whichever is."""
-    if st.query_params.get("run") or not run.status.ended:
-        return False
-    newest = runs.list_runs(services(), current(), limit=1).runs
-    return bool(newest) and newest[0].run_id != run.run_id
+def seen_now(run: Run) -> RunSeen:
+    """The run with its trail: one that goes on as all sessions see it, for they look together; one that has ended as it is recorded."""
+    if not run.status.ended:
+        seen = portal().watch.follow(current(), run.run_id)
+        if not seen.run.status.ended:
+            return seen
+    run, trail = runs.follow(services(), current(), run.run_id)
+    return RunSeen(run, tuple(trail), len(trail))
 
 
-def head(run: Run) -> None:
-    """Which run, how it stands, and for how long."""
+def show(seen: RunSeen, *, live: bool) -> None:
+    """The run in parts, each at its own pace: the head moves with the time, the time line of the stages grows, the rest waits for something new."""
+    st.session_state[SHOWN] = (seen.run.run_id, seen.sequence)
+    st.fragment(head, run_every=LIVE_SECONDS if live else None, key="run-head")(seen)
+    if not live and not st.query_params.get("run"):
+        refresh()
+    if seen.run.status is RunStatus.FAILED:
+        failure(seen.run)
+    columns = st.columns([3, 2], gap="large")
+    with columns[0]:
+        st.subheader("Stages")
+        st.fragment(stages, run_every=STAGES_SECONDS if live else None, key="run-stages")(seen)
+        st.subheader("Events")
+        st.fragment(components.event_table, key="run-events")(seen.trail, key="monitor-events")
+    with columns[1]:
+        details(seen.run, seen.trail)
+
+
+def head(drawn: RunSeen) -> None:
+    """Which run, how it stands, and for how long. The one part that looks for news: when there are any, the page is drawn anew."""
+    seen = drawn
+    if not drawn.run.status.ended:
+        with told():
+            seen = portal().watch.follow(current(), drawn.run.run_id)
+    run = seen.run
+    if (run.run_id, seen.sequence) != st.session_state.get(SHOWN) and (run.status.ended or not st.session_state.get(ASKED)):
+        st.rerun()  # while somebody answers a question, only the end of the run may take the page from under it
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         components.status_badge(run.status)
         st.markdown(f"**{words.plain(components.run_name(run))}**", width="content")
         st.caption(
             f"started by {words.plain(run.triggered_by)} at {words.since(run.created_at, components.now(), zone())}", width="content"
         )
-    taken, usually = components.elapsed(run, components.now()), usual()
+    taken, usually = components.elapsed(run, components.now()), None
+    with suppress(TreadleError):  # a database that is away is told by the look above
+        usually = usual_duration()
     if not run.status.ended and usually:
         share = min(taken / usually, 0.99) if usually else 0.0
         st.progress(share, text=f"{words.duration(taken)} of usually {words.duration(usually)}")
     else:
         text = f"{'Took' if run.status.ended else 'For'} {words.duration(taken)}"
         st.caption(f"{text} · usually {words.duration(usually)}" if usually else text)
+
+
+def refresh() -> None:
+    """When nothing was active, and a look at what is so now: no page asks by the clock then, and its word must not look newer than it is."""
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.caption(f"No run was active as of {words.clock(components.now(), zone())}.", width="content")
+        st.button("Refresh", icon=":material/refresh:", type="tertiary", key="refresh", help="See whether a run has begun since.")
+
+
+def stages(drawn: RunSeen) -> None:
+    """The stages on the time line of the run."""
+    components.stage_chart(read_stages(drawn.trail), drawn.run, components.now())
 
 
 def failure(run: Run) -> None:
@@ -117,7 +140,7 @@ def failure(run: Run) -> None:
         st.code(message, language=None, wrap_lines=True)
 
 
-def details(run: Run, trail: list[Event]) -> None:
+def details(run: Run, trail: Sequence[Event]) -> None:
     """What Fabric calls it, and where to look."""
     st.subheader("Details")
     components.facts(
@@ -129,6 +152,8 @@ def details(run: Run, trail: list[Event]) -> None:
             ("Notebook", run.notebook_version or words.DASH),
         ]
     )
+    if link := fabric_page(portal().fabric_portal_url, run):
+        st.link_button("Open in Fabric", link, icon=":material/open_in_new:", help="The pipeline run in Fabric's own pages.")
     for stage in read_stages(trail):
         if stage.link and stage.link.startswith("https://"):
             st.link_button(f"Output of {words.plain(stage.name)}", stage.link, icon=":material/open_in_new:")

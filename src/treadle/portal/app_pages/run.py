@@ -26,7 +26,7 @@ def page() -> None:
         _to_archive()
         return
     except TreadleError as error:
-        failed(error)
+        failed(error, again="run")
         return
     st.set_page_config(page_title=f"Run {components.short_id(run.run_id)} · Treadle")
     before = None

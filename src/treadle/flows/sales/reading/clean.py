@@ -6,7 +6,7 @@ Polars throughout, for the reasons given in `column_rule`; streaming to Parquet 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
@@ -14,30 +14,19 @@ import polars as pl
 
 from treadle.errors import InvalidInput
 from treadle.flows.sales.reading.column_rule import REVENUE, ColumnRule, Evidence, rounding_notes, trimmed_text
+from treadle.flows.sales.reading.failing_cells import kind_word, with_failing_rows
 from treadle.flows.sales.reading.names import NamePlan
+from treadle.flows.sales.reading.raw_table import RawTable, is_lost
 from treadle.flows.sales.reading.text_columns import decide_text
 from treadle.flows.sales.reading.typed_columns import decide_typed
-from treadle.flows.sales.table import CleanColumn, CleanTable, ColumnKind, Finding, Severity
+from treadle.flows.sales.table import CleanColumn, CleanTable, Finding, Severity
 
 SAMPLE_ROWS: Final = 1_000
 _EXAMPLES: Final = 3
+_EXAMPLES_AMONG: Final = 100  # the first values, of which different ones are told
 _PARQUET_NAME: Final = "cleaned.parquet"
 _ABSENT: Final = "absent\0"  # what flags are called while a table is read; no column's name has a NUL
 _ROUNDED: Final = "rounded\0"
-
-
-@dataclass(frozen=True, slots=True)
-class RawTable:
-    """A table as its file has it: columns `0`, `1` … by position, values untouched; texts may be untrimmed or empty.
-
-    `in_memory`: the frame is there already; otherwise it is streamed from the file, and cleaning writes it to disk once.
-    """
-
-    frame: pl.LazyFrame
-    headers: tuple[str | None, ...]
-    in_memory: bool
-    sheet: str | None = None
-    findings: tuple[Finding, ...] = ()
 
 
 class _Cleaned(NamedTuple):
@@ -49,10 +38,11 @@ class _Cleaned(NamedTuple):
     parquet: Path | None
 
 
-def clean(raw: RawTable, plan: NamePlan, scratch: Path) -> CleanTable:
+def clean(raw: RawTable, plan: NamePlan, scratch: Path, *, failing_rows: bool = False) -> CleanTable:
     """Read every column by what it holds, drop what is wholly empty at the end, and say what was found.
 
     scratch: an existing folder for files that must outlive this call, because the table may be read from them.
+    failing_rows: whether findings are to say on which rows, and the rows are to be kept as the file has them.
 
     Raises:
         InvalidInput: there are no rows, or nothing in `revenue` is a number.
@@ -72,7 +62,8 @@ def clean(raw: RawTable, plan: NamePlan, scratch: Path) -> CleanTable:
         lost = _lost(raw, sources, rules, cleaned) if differ else lost
     _require_revenue(raw, sources, cleaned, lost)
     rules = {name: _noting_rounding(rule, cleaned.rounded_counts.get(name, 0)) for name, rule in rules.items()}
-    return _table(raw, plan, rules, cleaned, lost)
+    table = _table(raw, plan, rules, cleaned, lost)
+    return with_failing_rows(table, raw, sources, rules, lost, cleaned.rounded_counts) if failing_rows else table
 
 
 def _decide_all(sources: Mapping[str, str], sample: pl.DataFrame, *, whole_columns: bool) -> dict[str, ColumnRule]:
@@ -122,7 +113,7 @@ def _evidence(rules: Mapping[str, ColumnRule]) -> Evidence:
 
 
 def _decide_again(raw: RawTable, name: str, source: str, evidence: Evidence) -> ColumnRule:
-    column = raw.frame.select(source).collect(engine=_engine(raw)).to_series()
+    column = raw.frame.select(source).collect(engine=raw.engine).to_series()
     return _decide(name, column, whole_column=True, evidence=evidence)
 
 
@@ -181,18 +172,8 @@ def _lost(raw: RawTable, sources: Mapping[str, str], rules: Mapping[str, ColumnR
     doubtful = [name for name, absent in cleaned.absent_counts.items() if cleaned.null_counts[name] > absent]
     if not doubtful:
         return {}
-    counts = raw.frame.select(_is_lost(raw, sources[name], rules[name]).sum().alias(name) for name in doubtful)
-    return {name: count for name, count in counts.collect(engine=_engine(raw)).row(0, named=True).items() if count}
-
-
-def _is_lost(raw: RawTable, source: str, rule: ColumnRule) -> pl.Expr:
-    column = pl.col(source)
-    there = trimmed_text(column) if raw.frame.collect_schema()[source] == pl.String else column
-    return there.is_not_null() & rule.read(there if rule.trims else column).is_null()
-
-
-def _engine(raw: RawTable) -> Literal["in-memory", "streaming"]:
-    return "in-memory" if raw.in_memory else "streaming"
+    counts = raw.frame.select(is_lost(raw, sources[name], rules[name]).sum().alias(name) for name in doubtful)
+    return {name: count for name, count in counts.collect(engine=raw.engine).row(0, named=True).items() if count}
 
 
 def _require_revenue(raw: RawTable, sources: Mapping[str, str], cleaned: _Cleaned, lost: Mapping[str, int]) -> None:
@@ -208,8 +189,8 @@ def _require_revenue(raw: RawTable, sources: Mapping[str, str], cleaned: _Cleane
 
 
 def _examples(raw: RawTable, source: str, which: pl.Expr) -> list[str]:
-    values = raw.frame.filter(which).select(pl.col(source)).head(_EXAMPLES).collect(engine=_engine(raw)).to_series()
-    return [str(value)[:60] for value in values]
+    values = raw.frame.filter(which).select(pl.col(source)).head(_EXAMPLES_AMONG).collect(engine=raw.engine).to_series()
+    return list(dict.fromkeys(str(value)[:60] for value in values))[:_EXAMPLES]
 
 
 def _table(raw: RawTable, plan: NamePlan, rules: Mapping[str, ColumnRule], cleaned: _Cleaned, lost: Mapping[str, int]) -> CleanTable:
@@ -258,7 +239,7 @@ def _trailing_empty_rows(raw: RawTable, cleaned: _Cleaned) -> int:
     texts = [name for name, dtype in raw.frame.collect_schema().items() if dtype == pl.String]
     bare = raw.frame.with_columns(trimmed_text(pl.col(name)) for name in texts)
     last = bare.select((~is_empty).alias("filled")).with_row_index("row").filter("filled").select(pl.col("row").max())
-    found = last.collect(engine=_engine(raw)).item()
+    found = last.collect(engine=raw.engine).item()
     return cleaned.row_count if found is None else cleaned.row_count - int(found) - 1
 
 
@@ -278,6 +259,7 @@ def _rule_findings(columns: Sequence[CleanColumn], rules: Mapping[str, ColumnRul
             passed="assumed" not in note and "rounded" not in note,
             detail=f"{column.name}: {note}.",
             severity=_severity_of(note),
+            column=column.name,
         )
         for column in columns
         for note in rules[column.name].notes
@@ -293,9 +275,7 @@ def _lost_findings(raw: RawTable, plan: NamePlan, rules: Mapping[str, ColumnRule
 
 
 def _lost_finding(raw: RawTable, name: str, source: str, rule: ColumnRule, count: int) -> Finding:
-    examples = ", ".join(repr(value) for value in _examples(raw, source, _is_lost(raw, source, rule)))
-    kind = {ColumnKind.INTEGER: "an integer", ColumnKind.MONEY: "an amount", ColumnKind.FLOAT: "a number"}.get(rule.kind, f"a {rule.kind}")
+    examples = ", ".join(repr(value) for value in _examples(raw, source, is_lost(raw, source, rule)))
     values = "1 value" if count == 1 else f"{count:,} values"
-    return Finding(
-        "values_readable", passed=False, detail=f"{name}: {values} could not be read as {kind}, left empty: {examples}.", severity="warning"
-    )
+    detail = f"{name}: {values} could not be read as {kind_word(rule.kind)}, left empty: {examples}."
+    return Finding("values_readable", passed=False, detail=detail, severity="warning", column=name)

@@ -16,8 +16,9 @@ from typing import Final
 import polars as pl
 
 from treadle.errors import InvalidInput
-from treadle.flows.sales.reading.clean import RawTable
+from treadle.flows.sales.failing_rows import ROWS_A_CHECK, FailingRows, cell, whole_row
 from treadle.flows.sales.reading.header import find_header, header_cells, header_finding
+from treadle.flows.sales.reading.raw_table import RawTable
 from treadle.flows.sales.table import Finding
 
 _START_BYTES: Final = 256 * 1024
@@ -73,15 +74,23 @@ def transcode(path: Path, scratch: Path, encoding: str) -> TextFile:
     return TextFile(copy, path.name, encoding)
 
 
-def read_delimited(text: TextFile, layout: Layout) -> RawTable:
-    """Stream the rows under the header, every field as text."""
+def read_delimited(text: TextFile, layout: Layout, *, failing_rows: bool = False) -> RawTable:
+    """Stream the rows under the header, every field as text. failing_rows: whether findings are to say on which rows."""
+    frame, first_row = _scan(text.path, layout), layout.header_rows + 1
     finding = Finding("encoding", passed=True, detail=f"The file is not UTF-8; it was read as {text.encoding}.", severity="warning")
-    findings = (*([finding] if text.encoding != "utf-8" else []), *layout.findings, *_unnamed_fields(layout))
-    return RawTable(_scan(text.path, layout), layout.headers, in_memory=False, findings=findings)
+    findings = (
+        *([finding] if text.encoding != "utf-8" else []),
+        *layout.findings,
+        *_unnamed_fields(layout, frame if failing_rows else None),
+    )
+    return RawTable(frame, layout.headers, in_memory=False, findings=findings, first_row=first_row)
 
 
-def _unnamed_fields(layout: Layout) -> list[Finding]:
-    """Rows that are wider than the header: mostly numbers with a comma that nobody quoted, so that one value is read as two."""
+def _unnamed_fields(layout: Layout, frame: pl.LazyFrame | None) -> list[Finding]:
+    """Rows that are wider than the header: mostly numbers with a comma that nobody quoted, so that one value is read as two.
+
+    frame: the rows, where it is to be said which.
+    """
     named = [name for name in layout.headers if name]
     if layout.headers[-1:] != (None,):
         return []
@@ -89,7 +98,21 @@ def _unnamed_fields(layout: Layout) -> list[Finding]:
         f"The rows have {len(layout.headers)} fields, but the header names only {len(named)}: the others have names of their own position. "
         "If a number holds the delimiter, its value was cut in two: quote it."
     )
-    return [Finding("unnamed_fields", passed=False, detail=detail, severity="warning")]
+    rows = _wide_rows(frame, layout) if frame is not None else None
+    return [Finding("unnamed_fields", passed=False, detail=detail, severity="warning", failing=rows)]
+
+
+def _wide_rows(frame: pl.LazyFrame, layout: Layout) -> FailingRows:
+    extra = [str(place) for place in range(_last_named(layout), len(layout.headers))]
+    wide = frame.with_row_index("at").filter(pl.any_horizontal(pl.col(extra).is_not_null()))
+    count, first = pl.collect_all([wide.select(pl.len()), wide.head(ROWS_A_CHECK)], engine="streaming")
+    cells = tuple(cell(layout.header_rows + 1 + at, "", whole_row(values)) for at, *values in first.rows())
+    return FailingRows("It has more fields than the header has names.", count.item(), cells)
+
+
+def _last_named(layout: Layout) -> int:
+    """How many columns there are up to the last one with a name."""
+    return 1 + max((place for place, name in enumerate(layout.headers) if name), default=-1)
 
 
 def find_layout(text: TextFile, wanted: Collection[str]) -> Layout:
@@ -139,8 +162,11 @@ def explain_failure(text: TextFile, layout: Layout, error: pl.exceptions.PolarsE
     return InvalidInput(f"{text.name}, line {line:,}: {reason}.", hint=_EXPORT, details={"file": text.name, "line": line})
 
 
-def short_rows_finding(text: TextFile, layout: Layout, row_count: int) -> list[Finding]:
-    """Report rows with fewer fields than the header; what is missing there was read as empty. Not told where fields span lines."""
+def short_rows_finding(text: TextFile, layout: Layout, row_count: int, *, failing_rows: bool = False) -> list[Finding]:
+    """Report rows with fewer fields than the header; what is missing there was read as empty. Not told where fields span lines.
+
+    failing_rows: whether to say on which rows.
+    """
     lines = pl.scan_csv(
         text.path,
         glob=False,
@@ -163,8 +189,14 @@ def short_rows_finding(text: TextFile, layout: Layout, row_count: int) -> list[F
     if not found["short"] or found["len"] != row_count:
         return []
     first = layout.header_lines + found["first"] + 1
-    detail = f"{found['short']:,} row(s) have fewer fields than the header, first in line {first:,}; the missing ones were read as empty."
-    return [Finding("short_rows", passed=False, detail=detail, severity="warning")]
+    told = "1 row has" if found["short"] == 1 else f"{found['short']:,} rows have"
+    detail = f"{told} fewer fields than the header, first in line {first:,}; the missing ones were read as empty."
+    rows = None
+    if failing_rows:
+        found_rows = lines.with_row_index("at").filter(short).head(ROWS_A_CHECK).collect(engine="streaming").rows()
+        cells = tuple(cell(layout.header_rows + 1 + at, "", line) for at, line in found_rows)
+        rows = FailingRows("It has fewer fields than the header; those that are missing were read as empty.", found["short"], cells)
+    return [Finding("short_rows", passed=False, detail=detail, severity="warning", failing=rows)]
 
 
 def _scan(path: Path, layout: Layout) -> pl.LazyFrame:

@@ -117,7 +117,13 @@ def as_integer(values: pl.Expr, written: NumberFormat) -> pl.Expr:
     """Read trimmed texts as 64-bit integers. Null: not a whole number, or, where no mark is used, one that would not be written the same again."""
     digits = _plain_digits(values, written)
     number = digits.cast(pl.Int64, strict=False)
-    return pl.when(number.cast(pl.String) == digits).then(number) if written.plain else number
+    return pl.when(~_written_otherwise(digits)).then(number) if written.plain else number
+
+
+def _written_otherwise(digits: pl.Expr) -> pl.Expr:
+    """Whether the integer that a text stands for is not written like this: 007, +7, -0."""
+    leading_zero = digits.str.starts_with("0") & (digits != "0")
+    return leading_zero | digits.str.starts_with("+") | digits.str.starts_with("-0")
 
 
 def may_be_identifiers(values: pl.Series) -> bool:

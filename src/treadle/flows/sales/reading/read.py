@@ -11,7 +11,7 @@ from typing import Final
 import polars as pl
 
 from treadle.errors import InvalidInput
-from treadle.flows.sales.reading.clean import RawTable, clean
+from treadle.flows.sales.reading.clean import clean
 from treadle.flows.sales.reading.container import ArchiveLimits, Format, detect_format
 from treadle.flows.sales.reading.delimited import (
     FALLBACK_ENCODING,
@@ -25,6 +25,7 @@ from treadle.flows.sales.reading.delimited import (
     transcode,
 )
 from treadle.flows.sales.reading.names import REQUIRED, normalise_name, plan_names, require_columns
+from treadle.flows.sales.reading.raw_table import RawTable
 from treadle.flows.sales.reading.workbook import read_workbook
 from treadle.flows.sales.table import CleanTable, Finding
 
@@ -38,14 +39,15 @@ def read_clean_table(  # noqa: PLR0913 - how to read, each by name
     mapping: Mapping[str, str] | None = None,
     scratch: Path,
     limits: ArchiveLimits | None = None,
-    incomplete: bool = False,
+    inspecting: bool = False,
 ) -> CleanTable:
     """Read a file of any of the formats and clean it.
 
     sheet: which sheet of a workbook; None takes the first visible one that holds anything. Formats without sheets take none.
     mapping: source column → wanted name.
     scratch: an existing folder, of the caller's, for files that the table may be read from: it must outlive the table.
-    incomplete: read it although a required column is missing; a finding then says what is missing and what to map.
+    inspecting: to look at it, not to run it. It is read although a required column is missing, and a finding says what is missing and what to map;
+        findings say on which rows, and `source` holds the rows as the file has them.
 
     Raises:
         InvalidInput: the file cannot be used; the message says why, and the hint what would mend it.
@@ -54,14 +56,14 @@ def read_clean_table(  # noqa: PLR0913 - how to read, each by name
     wishes = dict(mapping or {})
     wanted = _wanted(wishes)
     if kind in _WORKBOOKS:
-        return _cleaned(read_workbook(path, kind, sheet=sheet, wanted=wanted), wishes, scratch, incomplete=incomplete)
+        return _cleaned(read_workbook(path, kind, sheet=sheet, wanted=wanted), wishes, scratch, inspecting=inspecting)
     if sheet is not None:
         raise InvalidInput(
             f"{path.name} has no sheets, so {sheet!r} cannot be chosen.", hint="Leave the sheet out.", details={"sheet": sheet}
         )
     if kind is Format.PARQUET:
-        return _read_parquet(path, wishes, scratch, incomplete=incomplete)
-    return _read_text(path, wishes, scratch, wanted, incomplete=incomplete)
+        return _read_parquet(path, wishes, scratch, inspecting=inspecting)
+    return _read_text(path, wishes, scratch, wanted, inspecting=inspecting)
 
 
 def _wanted(mapping: Mapping[str, str]) -> set[str]:
@@ -70,44 +72,44 @@ def _wanted(mapping: Mapping[str, str]) -> set[str]:
     return {*mapping, *(name for name in REQUIRED if name not in targets)}
 
 
-def _cleaned(raw: RawTable, mapping: Mapping[str, str], scratch: Path, *, incomplete: bool) -> CleanTable:
+def _cleaned(raw: RawTable, mapping: Mapping[str, str], scratch: Path, *, inspecting: bool) -> CleanTable:
     plan = plan_names(raw.headers, mapping)
     try:
         require_columns(plan, raw.headers)
     except InvalidInput as missing:
-        if not incomplete:
+        if not inspecting:
             raise
-        table = clean(raw, plan, scratch)
+        table = clean(raw, plan, scratch, failing_rows=True)
         lacking = Finding("required_columns", passed=False, detail=f"{missing.message} {missing.hint or ''}".strip(), severity="error")
         return replace(table, findings=(lacking, *table.findings))
-    return clean(raw, plan, scratch)
+    return clean(raw, plan, scratch, failing_rows=inspecting)
 
 
-def _read_text(path: Path, mapping: Mapping[str, str], scratch: Path, wanted: Collection[str], *, incomplete: bool) -> CleanTable:
+def _read_text(path: Path, mapping: Mapping[str, str], scratch: Path, wanted: Collection[str], *, inspecting: bool) -> CleanTable:
     text = open_text(path, scratch)
     try:
-        return _clean_text(text, mapping, scratch, wanted, incomplete=incomplete)
+        return _clean_text(text, mapping, scratch, wanted, inspecting=inspecting)
     except pl.exceptions.PolarsError as error:
         if text.encoding != "utf-8" or not is_wrong_encoding(error):
             raise explain_failure(text, find_layout(text, wanted), error) from error
-    return _clean_text(transcode(path, scratch, FALLBACK_ENCODING), mapping, scratch, wanted, incomplete=incomplete)
+    return _clean_text(transcode(path, scratch, FALLBACK_ENCODING), mapping, scratch, wanted, inspecting=inspecting)
 
 
-def _clean_text(text: TextFile, mapping: Mapping[str, str], scratch: Path, wanted: Collection[str], *, incomplete: bool) -> CleanTable:
+def _clean_text(text: TextFile, mapping: Mapping[str, str], scratch: Path, wanted: Collection[str], *, inspecting: bool) -> CleanTable:
     layout = find_layout(text, wanted)
-    table = _cleaned(read_delimited(text, layout), mapping, scratch, incomplete=incomplete)
+    table = _cleaned(read_delimited(text, layout, failing_rows=inspecting), mapping, scratch, inspecting=inspecting)
     last = table.columns[-1].name
     if table.frame.select(pl.col(last).null_count()).collect(engine="streaming").item():
-        return replace(table, findings=(*table.findings, *short_rows_finding(text, layout, table.row_count)))
+        return replace(table, findings=(*table.findings, *short_rows_finding(text, layout, table.row_count, failing_rows=inspecting)))
     return table
 
 
-def _read_parquet(path: Path, mapping: Mapping[str, str], scratch: Path, *, incomplete: bool) -> CleanTable:
+def _read_parquet(path: Path, mapping: Mapping[str, str], scratch: Path, *, inspecting: bool) -> CleanTable:
     try:
         frame = pl.scan_parquet(path, glob=False)
         headers = frame.collect_schema().names()
         by_position = frame.select(pl.col(name).alias(str(position)) for position, name in enumerate(headers))
-        return _cleaned(RawTable(by_position, tuple(headers), in_memory=False), mapping, scratch, incomplete=incomplete)
+        return _cleaned(RawTable(by_position, tuple(headers), in_memory=False), mapping, scratch, inspecting=inspecting)
     except pl.exceptions.PolarsError as error:
         raise InvalidInput(
             f"{path.name} could not be read as Parquet: {str(error).splitlines()[0]}.",

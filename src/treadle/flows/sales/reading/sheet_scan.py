@@ -14,7 +14,7 @@ from typing import IO, Final
 from treadle.errors import InvalidInput
 
 PIECE_BYTES: Final = 1024 * 1024
-_SHOWN: Final = 5
+_KEPT: Final = 1_000  # of the cells and ranges that are named
 _SPARSE_FROM_CELLS: Final = 2_000_000
 _SPARSE_FROM_ROWS: Final = 500_000
 _SPARSE_RATIO: Final = 10
@@ -32,9 +32,10 @@ class SheetFacts:
     far_cell: str = ""  # the cell that lies in the widest column
     cells: int = 0
     error_count: int = 0
-    error_cells: list[str] = field(default_factory=list[str])  # the first few
+    error_cells: list[str] = field(default_factory=list[str])  # the first ones
+    error_values: list[str] = field(default_factory=list[str])  # what stands in them, `#N/A`; empty where it is not known
     merged_count: int = 0
-    merged_ranges: list[str] = field(default_factory=list[str])  # the first few
+    merged_ranges: list[str] = field(default_factory=list[str])  # the first ones
     dimension: str | None = None  # as the sheet declares it; None: it does not
 
     @property
@@ -151,14 +152,19 @@ class _Search:
                 facts.last_row = max(facts.last_row, int(found.group(1)))
 
     def _find_errors(self, piece: bytes, facts: SheetFacts) -> None:
-        cells = re.findall(self.cell + rb'([A-Z]{1,3}\d{1,7})"[^>]* t="e"', piece)
+        """The value stands in the piece that follows where the piece ends in between, and is then not known."""
+        tag = rb"<" + self.prefix
+        value = rb"(?:[^>]*>(?:" + tag + rb"f[^>]*>(?:[^<]*</" + self.prefix + rb"f>)?)?" + tag + rb"v>([^<]{1,40})<)?"
+        cells = re.findall(self.cell + rb'([A-Z]{1,3}\d{1,7})"[^>]* t="e"' + value, piece)
         facts.error_count += len(cells)
-        facts.error_cells += [cell.decode() for cell in cells[: _SHOWN - len(facts.error_cells)]]
+        kept = cells[: _KEPT - len(facts.error_cells)]
+        facts.error_cells += [reference.decode() for reference, _ in kept]
+        facts.error_values += [held.decode(errors="replace") for _, held in kept]
 
     def _find_merged(self, piece: bytes, facts: SheetFacts) -> None:
         ranges = re.findall(b"<" + self.prefix + rb'mergeCell [^>]*?ref="([A-Z0-9:]+)"', piece)
         facts.merged_count += len(ranges)
-        facts.merged_ranges += [cells.decode() for cells in ranges[: _SHOWN - len(facts.merged_ranges)]]
+        facts.merged_ranges += [cells.decode() for cells in ranges[: _KEPT - len(facts.merged_ranges)]]
 
 
 @lru_cache(maxsize=1024)

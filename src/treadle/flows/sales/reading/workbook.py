@@ -16,9 +16,10 @@ import fastexcel
 import polars as pl
 
 from treadle.errors import InvalidInput
-from treadle.flows.sales.reading.clean import RawTable
+from treadle.flows.sales.failing_rows import FailingRows, cell
 from treadle.flows.sales.reading.container import Format, protected
 from treadle.flows.sales.reading.header import Row, find_header, header_cells, header_finding
+from treadle.flows.sales.reading.raw_table import RawTable
 from treadle.flows.sales.reading.sheet_scan import SheetFacts, column_number, scan_sheet
 from treadle.flows.sales.reading.workbook_parts import PREVIEW_ROWS, Parts, SheetPart, first_rows, has_values, open_archive, read_parts
 from treadle.flows.sales.table import Finding
@@ -26,6 +27,7 @@ from treadle.flows.sales.table import Finding
 _SCAN_FIRST_BYTES: Final = (
     8 * 1024 * 1024
 )  # up to here the scan takes some 30 ms; beyond, it runs while the reader parses, which takes longer
+_SHOWN: Final = 5  # cells and ranges that a finding names
 _EMPTY_HINT: Final = "Check that the right file was uploaded, and that the sheet with the orders is not empty."
 
 
@@ -51,8 +53,8 @@ def _read_xlsx(path: Path, wanted_sheet: str | None, wanted: Collection[str]) ->
         header = _header_of(preview, wanted, path.name, part.name)
         frame, facts = _load_scanned(path, archive, part, header)
     names = [(other.name, other.visible) for other in parts.sheets]
-    findings = (*_sheet_findings(names, part.name), *header_finding(preview, header), *_scan_findings(facts))
-    return _raw(frame, preview[header], part.name, findings)
+    findings = (*_sheet_findings(names, part.name), *header_finding(preview, header), *_scan_findings(facts, preview[header]))
+    return _raw(frame, preview[header], header, part.name, findings)
 
 
 def _load_scanned(path: Path, archive: zipfile.ZipFile, part: SheetPart, header: int) -> tuple[pl.DataFrame, SheetFacts]:
@@ -109,7 +111,7 @@ def _read_other(path: Path, wanted_sheet: str | None, wanted: Collection[str]) -
     header = _header_of(preview, wanted, path.name, names[chosen])
     frame = _load(path, names[chosen], header)
     findings = (*_sheet_findings(visible, names[chosen]), *header_finding(preview, header))
-    return _raw(frame, preview[header], names[chosen], findings)
+    return _raw(frame, preview[header], header, names[chosen], findings)
 
 
 def _choose(sheets: Sequence[tuple[str, bool]], wanted: str | None, holds_values: Callable[[int], bool]) -> int:
@@ -205,11 +207,11 @@ def _unreadable(file: str, told: str) -> InvalidInput:
     )
 
 
-def _raw(frame: pl.DataFrame, header: Row, sheet: str, findings: tuple[Finding, ...]) -> RawTable:
-    cells = header_cells(header)
+def _raw(frame: pl.DataFrame, names: Row, header: int, sheet: str, findings: tuple[Finding, ...]) -> RawTable:
+    cells = header_cells(names)
     headers = tuple(cells[int(place)] if int(place) < len(cells) else None for place in frame.columns)
     frame.columns = [str(position) for position in range(frame.width)]
-    return RawTable(frame.lazy(), headers, in_memory=True, sheet=sheet, findings=findings)
+    return RawTable(frame.lazy(), headers, in_memory=True, sheet=sheet, findings=findings, first_row=header + 2)
 
 
 def _sheet_findings(sheets: Sequence[tuple[str, bool]], read: str) -> list[Finding]:
@@ -224,18 +226,41 @@ def _sheet_findings(sheets: Sequence[tuple[str, bool]], read: str) -> list[Findi
     return found
 
 
-def _scan_findings(facts: SheetFacts) -> list[Finding]:
+def _scan_findings(facts: SheetFacts, header: Row) -> list[Finding]:
     found: list[Finding] = []
     if facts.error_count:
         text = f"{_counted(facts.error_count, 'cell')} with a formula error, left empty: {_listed(facts.error_cells, facts.error_count)}."
-        found.append(Finding("formula_errors", passed=False, detail=text, severity="warning"))
+        rows = _cells_named(
+            facts.error_cells, facts.error_values, facts.error_count, header, "It holds a formula error, which counts as missing."
+        )
+        found.append(Finding("formula_errors", passed=False, detail=text, severity="warning", failing=rows))
     if facts.merged_count:
         text = f"{_counted(facts.merged_count, 'merged range')}, of which only the first cell has a value: {_listed(facts.merged_ranges, facts.merged_count)}."
-        found.append(Finding("merged_cells", passed=False, detail=text, severity="warning"))
+        rows = _cells_named(
+            facts.merged_ranges, facts.merged_ranges, facts.merged_count, header, "Of merged cells only the first one has a value."
+        )
+        found.append(Finding("merged_cells", passed=False, detail=text, severity="warning", failing=rows))
     if facts.dimension and _end_of(facts.dimension) != (column_number(facts.widest), facts.last_row) and ":" in facts.dimension:
         text = f"The sheet declares its cells as {facts.dimension}, but they reach to {facts.widest}{facts.last_row}; all were read."
         found.append(Finding("dimension", passed=False, detail=text, severity="info"))
     return found
+
+
+def _cells_named(ranges: Sequence[str], values: Sequence[str], count: int, header: Row, reason: str) -> FailingRows:
+    """Cells, or ranges by their first cell, with the names of their columns: the header's, else their letters."""
+    names = header_cells(header)
+    cells = [
+        cell(row, (names[number - 1] if number <= len(names) else None) or letters, value or None)
+        for (letters, number, row), value in zip(map(_place_of, ranges), values, strict=True)
+    ]
+    return FailingRows(reason, count, tuple(sorted(cells, key=lambda one: one.row)))
+
+
+def _place_of(reference: str) -> tuple[str, int, int]:
+    """B12, or B12:C14 → B, 2, 12."""
+    first = reference.partition(":")[0]
+    letters = first.rstrip("0123456789")
+    return letters, column_number(letters), int(first[len(letters) :] or 0)
 
 
 def _end_of(dimension: str) -> tuple[int, int]:
@@ -249,4 +274,4 @@ def _counted(count: int, what: str) -> str:
 
 
 def _listed(shown: Sequence[str], count: int) -> str:
-    return ", ".join(shown) + (" …" if count > len(shown) else "")
+    return ", ".join(shown[:_SHOWN]) + (" …" if count > _SHOWN else "")

@@ -14,8 +14,10 @@ from treadle.flows.sales import drift
 from treadle.flows.sales.json_text import to_json
 from treadle.flows.sales.profile import FileFacts, compute_profile
 from treadle.flows.sales.verdict import Verdict
-from treadle.portal import profile_view as view
-from treadle.portal.profile_view import Order, Source
+from treadle.portal.importing import changes, checks, column_cards, column_charts, headline, progress, sources
+from treadle.portal.importing import values as shown_values
+from treadle.portal.importing.column_cards import Order
+from treadle.portal.importing.sources import Source
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
@@ -30,7 +32,7 @@ def check(name, *, passed=False, severity="warning", detail="d"):
 
 
 def words(entry, rows=100):
-    return [alert.word for alert in view.alerts(entry, rows)]
+    return [alert.word for alert in column_cards.alerts(entry, rows)]
 
 
 def entry(dtype="text", **fields):
@@ -47,14 +49,14 @@ def entry(dtype="text", **fields):
 
 
 def test_the_verdict_says_what_it_means_for_a_run():
-    assert "should succeed" in view.verdict_told(Verdict.READY, []).sentence
-    assert "1 check deserves" in view.verdict_told(Verdict.READY_WITH_WARNINGS, [check("a"), check("b", passed=True)]).sentence
-    assert view.verdict_told(Verdict.BLOCKED, []).colour == "red"
+    assert "should succeed" in checks.verdict_told(Verdict.READY, []).sentence
+    assert "1 check deserves" in checks.verdict_told(Verdict.READY_WITH_WARNINGS, [check("a"), check("b", passed=True)]).sentence
+    assert checks.verdict_told(Verdict.BLOCKED, []).colour == "red"
 
 
 def test_checks_that_failed_come_first_the_gravest_before_the_others():
     given = [check("fine", passed=True, severity="info"), check("note", severity="info"), check("warn"), check("grave", severity="error")]
-    assert [(found.name, found.look.word) for found in view.checks(given)] == [
+    assert [(found.name, found.look.word) for found in checks.checks(given)] == [
         ("Grave", "Error"),
         ("Warn", "Warning"),
         ("Note", "Note"),
@@ -64,15 +66,15 @@ def test_checks_that_failed_come_first_the_gravest_before_the_others():
 
 def test_how_the_command_line_mends_a_missing_column_is_not_told_in_the_portal():
     detail = "The required column 'revenue' is missing. Columns found: a. If these columns hold it, say so with: --map \"a=revenue\""
-    [found] = view.checks([check("required_columns", severity="error", detail=detail)])
+    [found] = checks.checks([check("required_columns", severity="error", detail=detail)])
     assert found.detail == "The required column 'revenue' is missing. Columns found: a. Say under Mapping which column is which."
-    assert view.without_commands('Name the column, for example: --map "Sales=revenue"') == "Name the column below."
-    assert view.without_commands("Did you mean 'Sales'?") == "Did you mean 'Sales'?"
+    assert checks.without_commands('Name the column, for example: --map "Sales=revenue"') == "Name the column below."
+    assert checks.without_commands("Did you mean 'Sales'?") == "Did you mean 'Sales'?"
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@sum", "\t=x", "\rx"])
 def test_no_text_of_a_download_is_taken_for_a_formula(text):
-    content = view.findings_csv({"file_name": text, "validations": [check("a", detail=text), check("b", detail="a = b")]}, Verdict.READY)
+    content = checks.findings_csv({"file_name": text, "validations": [check("a", detail=text), check("b", detail="a = b")]}, Verdict.READY)
     assert content.startswith(b"\xef\xbb\xbf"), "so that a spreadsheet program knows that it is UTF-8"
     [head, first, second] = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""))
     assert head == ["file", "verdict", "check", "outcome", "severity", "detail"]
@@ -100,34 +102,48 @@ def test_a_column_has_the_alerts_that_its_figures_call_for(fields, expected):
 
 
 def test_a_column_whose_figures_could_not_be_computed_is_shown_without_them():
-    [card] = view.column_cards({"row_count": 3, "schema": [{"column": "a", "source_column": "A", "dtype": "text"}]})
-    assert (card.missing_told, card.distinct_told, card.chart, card.alerts, card.instead) == ("–", "–", None, (), "Not computed.")
+    [card] = column_cards.column_cards({"row_count": 3, "schema": [{"column": "a", "source_column": "A", "dtype": "text"}]})
+    assert (card.missing_told, card.distinct_told, card.bars, card.alerts, card.instead) == ("–", "–", None, (), "Not computed.")
 
 
 def test_numbers_have_a_histogram_words_their_most_frequent_values_and_ids_neither():
     found = profile_of({"order_id": list("abcdef"), "revenue": ["1", "2", "3", "4", "5", "9"], "region": ["W", "W", "W", "E", "E", "N"]})
-    by_name = {card.name: card for card in view.column_cards(found)}
-    bins = by_name["revenue"].chart["data"]["values"]
-    assert (sum(item["rows"] for item in bins), bins[0]["values"].split(" to ")[0]) == (6, "1.00")
-    assert [(item["values"], item["rows"]) for item in by_name["region"].chart["data"]["values"]] == [("W", 3), ("E", 2), ("N", 1)]
-    assert by_name["order_id"].chart is None
+    by_name = {card.name: card for card in column_cards.column_cards(found)}
+    bins = by_name["revenue"].bars.bars
+    assert (sum(bar.rows for bar in bins), bins[0].values.split(" to ")[0]) == (6, "1.00")
+    assert [(bar.values, bar.rows) for bar in by_name["region"].bars.bars] == [("W", 3), ("E", 2), ("N", 1)]
+    assert by_name["order_id"].bars is None
     assert by_name["order_id"].instead == "All are different, for example: a, b, c"
     assert by_name["revenue"].span == "From 1.00 to 9.00"
 
 
 def test_values_that_are_cut_to_the_same_text_stay_two_bars():
     long = [{"value": "x" * 60 + end, "count": 5} for end in "ab"]
-    values = [item["values"] for item in view.column_chart(entry(top_values=long))["data"]["values"]]
+    values = [bar.values for bar in column_charts.column_bars(entry(top_values=long)).bars]
     assert len(set(values)) == 2
+
+
+def test_a_chart_is_valid_shows_every_bar_in_its_order_and_is_told_in_words():
+    spread = [{"from": 0, "to": 5, "count": 7}, {"from": 5, "to": 10, "count": 3}]
+    frequent = [{"value": "West", "count": 9}, {"value": "East", "count": 1}]
+    for found, mark, said in (
+        (entry("integer", histogram=spread), ["0 to 5", "5 to 10"], "7 rows, lie from 0 to 5"),
+        (entry(top_values=frequent), ["West", "East"], "West, 9 rows; East, 1 row."),
+    ):
+        bars = column_charts.column_bars(found)
+        spec = column_charts.column_chart(bars).to_dict()
+        assert [row["values"] for row in spec["data"]["values"]] == mark
+        assert spec["height"] == column_charts.CHART_HEIGHT
+        assert said in column_charts.in_words("a", bars)
 
 
 def test_columns_are_searched_filtered_and_put_in_order():
     columns = {"order_id": list("abcd"), "Revenue": ["1", "2", "2", "2"], "note": [None, None, None, "x"], "same": ["y"] * 4}
     found = profile_of({name.lower(): values for name, values in columns.items()})
-    cards = view.column_cards(found)
+    cards = column_cards.column_cards(found)
 
     def names(query="", order=Order.FILE, *, only=False):
-        return [card.name for card in view.chosen_cards(cards, query, order, only_alerts=only)]
+        return [card.name for card in column_cards.chosen_cards(cards, query, order, only_alerts=only)]
 
     assert names() == ["order_id", "revenue", "note", "same"]
     assert names("absent") == []
@@ -152,38 +168,38 @@ def test_columns_are_searched_filtered_and_put_in_order():
     ],
 )
 def test_values_are_written_as_people_read_them(value, kind, expected):
-    assert view.shown(value, kind) == expected
+    assert shown_values.shown(value, kind) == expected
 
 
 @pytest.mark.parametrize(("value", "expected"), [(0, "0 %"), (0.01, "< 0.1 %"), (12.34, "12.3 %"), (99.99, "99.9 %"), (100, "100 %")])
 def test_a_share_is_never_nothing_for_something_nor_all_for_less(value, expected):
-    assert view.percent(value) == expected
+    assert shown_values.percent(value) == expected
 
 
 def test_the_file_as_a_whole_is_told_with_its_period():
     found = profile_of({"order_id": ["a", "b"], "revenue": ["1", None], "order_date": [date(2026, 1, 1), date(2026, 2, 1)]})
-    assert view.headline(found) == [("Rows", "2"), ("Columns", "3"), ("Missing values", "16.7 %"), ("Days covered", "32")]
-    assert view.period(found) == "01 Jan 2026 to 01 Feb 2026"
-    assert view.period({"date_range": {"min": None, "max": None}}) == ""
+    assert headline.headline(found) == [("Rows", "2"), ("Columns", "3"), ("Missing values", "16.7 %"), ("Days covered", "32")]
+    assert headline.period(found) == "01 Jan 2026 to 01 Feb 2026"
+    assert headline.period({"date_range": {"min": None, "max": None}}) == ""
 
 
 def test_differences_become_rows_and_one_sentence():
-    changes = [
+    found = [
         drift.ColumnRemoved("revenue", "money", "error"),
         drift.RowCountChanged(100, 50, "warning"),
         drift.ValuesChanged("region", ("North",), ("West",), (), "warning"),
         drift.RangeShifted("order_date", ("2026-01-01", "2026-02-01"), ("2026-01-01", "2026-03-01"), drift.Shift.LATER, "info"),
     ]
-    rows = view.change_rows(changes)
+    rows = changes.change_rows(found)
     assert [tuple(row.values()) for row in rows] == [
         ("Error", "revenue", "The column is gone", "amount", "–"),
         ("Warning", "", "Number of rows", "100", "50 (-50.0 %)"),
         ("Warning", "region", "New values, values gone", "West", "North"),
         ("Note", "order_date", "The range moves on", "2026-01-01 to 2026-02-01", "2026-01-01 to 2026-03-01"),
     ]
-    assert view.change_sentence(changes).sentence.startswith("3 differences deserve a look")
-    assert view.change_sentence(changes).sentence.endswith("1 more is ordinary.")
-    assert view.change_sentence([]).colour == "green"
+    assert changes.change_sentence(found).sentence.startswith("3 differences deserve a look")
+    assert changes.change_sentence(found).sentence.endswith("1 more is ordinary.")
+    assert changes.change_sentence([]).colour == "green"
 
 
 COLUMNS = [
@@ -195,13 +211,13 @@ COLUMNS = [
 
 
 def test_what_looks_like_a_missing_column_is_suggested_and_nothing_when_none_is_missing():
-    assert view.suggested(COLUMNS) == {"revenue": "Sales", "order_id": "Order No"}
-    assert view.suggested([Source("A", "text", "order_id"), Source("B", "float", "revenue")]) == {}
+    assert sources.suggested(COLUMNS) == {"revenue": "Sales", "order_id": "Order No"}
+    assert sources.suggested([Source("A", "text", "order_id"), Source("B", "float", "revenue")]) == {}
 
 
 def test_a_mapping_has_only_what_differs_from_the_file():
     picks = {"revenue": "Sales", "order_id": "Order No", "region": "region", "channel": None}
-    assert view.new_mapping(COLUMNS, {}, picks, [(" Land ", " country "), ("", "x")]) == (
+    assert sources.new_mapping(COLUMNS, {}, picks, [(" Land ", " country "), ("", "x")]) == (
         {"Sales": "revenue", "Order No": "order_id", "Land": "country"},
         [],
     )
@@ -210,7 +226,7 @@ def test_a_mapping_has_only_what_differs_from_the_file():
 def test_a_column_that_a_mapping_has_named_keeps_its_name():
     read = [Source("Sales", "float", "revenue"), Source("Order No", "text", "order_id")]
     mapping = {"Sales": "revenue", "Order No": "order_id"}
-    assert view.new_mapping(read, mapping, view.picked(read), view.other_names(mapping)) == (mapping, [])
+    assert sources.new_mapping(read, mapping, sources.picked(read), sources.other_names(mapping)) == (mapping, [])
 
 
 @pytest.mark.parametrize(
@@ -222,7 +238,7 @@ def test_a_column_that_a_mapping_has_named_keeps_its_name():
     ],
 )
 def test_choices_that_contradict_each_other_are_told_before_a_worker_is_asked(picks, others, problem):
-    assert problem in view.new_mapping(COLUMNS, {}, picks, others)[1]
+    assert problem in sources.new_mapping(COLUMNS, {}, picks, others)[1]
 
 
 def test_the_sheets_are_those_that_the_checks_tell_of():
@@ -233,11 +249,11 @@ def test_the_sheets_are_those_that_the_checks_tell_of():
             check("hidden_sheets", passed=True, detail="The workbook has 1 hidden sheet: Old; not read."),
         ],
     }
-    assert view.sheets(found) == ["Orders", "Returns", "People", "Old"]
-    assert view.sheets({"sheet": "Orders", "validations": []}) == []
-    assert view.sheets({"sheet": None, "validations": []}) == []
-    assert view.sheets(None, {"sheets": ["A", "B"]}) == ["A", "B"]
-    assert [source.name for source in view.sources_of_failure({"columns": ["A b", "", "C"]})] == ["A b", "C"]
+    assert sources.sheets(found) == ["Orders", "Returns", "People", "Old"]
+    assert sources.sheets({"sheet": "Orders", "validations": []}) == []
+    assert sources.sheets({"sheet": None, "validations": []}) == []
+    assert sources.sheets(None, {"sheets": ["A", "B"]}) == ["A", "B"]
+    assert [source.name for source in sources.sources_of_failure({"columns": ["A b", "", "C"]})] == ["A b", "C"]
 
 
 def test_an_inspection_that_nobody_takes_up_says_what_may_be_missing():
@@ -245,7 +261,7 @@ def test_an_inspection_that_nobody_takes_up_says_what_may_be_missing():
         return SimpleNamespace(state=state, attempt=attempt, due_at=NOW - timedelta(seconds=seconds))
 
     event = SimpleNamespace(pct=40.0, message="half of it is here")
-    assert view.inspection_told(job(JobState.QUEUED, 0, 5), [], NOW) == (0.0, "Waiting for its turn", "")
-    assert "worker" in view.inspection_told(job(JobState.QUEUED, 0, 60), [], NOW)[2]
-    assert view.inspection_told(job(JobState.RUNNING, 1, 60), [event], NOW) == (0.4, "half of it is here", "")
-    assert "tried again" in view.inspection_told(job(JobState.QUEUED, 1, 0), [event], NOW)[2]
+    assert progress.inspection_told(job(JobState.QUEUED, 0, 5), [], NOW) == (0.0, "Waiting for its turn", "")
+    assert "worker" in progress.inspection_told(job(JobState.QUEUED, 0, 60), [], NOW)[2]
+    assert progress.inspection_told(job(JobState.RUNNING, 1, 60), [event], NOW) == (0.4, "half of it is here", "")
+    assert "tried again" in progress.inspection_told(job(JobState.QUEUED, 1, 0), [event], NOW)[2]

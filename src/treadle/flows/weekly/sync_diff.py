@@ -1,0 +1,419 @@
+"""Two sides of a sync past each other, in bounded memory: mapped metrics against acknowledged rows, first by hash, then field by field. Pure but for its files."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from treadle.errors import InvalidInput
+from treadle.flows.weekly.row_hash import HASH_COLUMNS, row_hashes
+from treadle.flows.weekly.sync_fields import (
+    Describe,
+    FieldProblem,
+    FieldRule,
+    NullPolicy,
+    SyncMapping,
+    action_problems,
+    any_fails,
+    find_problems,
+    mapped,
+    row_checks,
+)
+
+arrow: Final[Any] = pa  # their types are unknown to the checker
+parquet: Final[Any] = pq
+CREATE, UPDATE, DELETE, BLOCKED = "create", "update", "delete", "blocked"
+_BATCH_ROWS: Final = 65_536
+_COMPARED_ROWS: Final = 500_000  # candidates that are looked up in the acknowledged rows at a time
+_OFFENDERS: Final = 20
+_SEALS: Final = ("seal_1", "seal_2")
+_THREADS: Final = 2
+_PROBLEM = pl.Struct({"rule": pl.String, "field": pl.String, "value": pl.String, "reason": pl.String})
+_CHANGE = pl.Struct({"field": pl.String, "old": pl.String, "new": pl.String})
+
+
+def after_column(rule: FieldRule) -> str:
+    """The column of the plan that says what a record's field holds once the row is acknowledged."""
+    return rule.target if rule.null_policy is NullPolicy.CLEAR else f"after.{rule.target}"
+
+
+class Diff:
+    """The two sides of one comparison, and the steps of it. Memory: 16 bytes for each acknowledged row, the keys that collide, and some batches."""
+
+    def __init__(self, mapping: SyncMapping, describe: Describe, today: Path, known: Path, scratch: Path) -> None:
+        self.mapping, self._today, self._known = mapping, today, known
+        self._candidates, self._missing = scratch / "candidates.parquet", scratch / "missing.parquet"
+        self._collisions: pl.DataFrame | None = None
+        self._colliding: _Seals | None = None
+        source = pl.read_parquet_schema(today)
+        self._columns = [mapped(rule, describe.fields[rule.target], source[rule.source]) for rule in mapping.rules]
+        key = mapping.external_id
+        self._key = pl.col(key.source).alias(key.target)
+        self.schema = pl.LazyFrame(schema=source).select(self._key, *self._columns).collect_schema()
+        self._checks = row_checks(mapping, describe, self.schema)
+        self._barred = {action: action_problems(mapping, describe, creating=action == CREATE) for action in (CREATE, UPDATE)}
+        self._folds_case = not describe.fields[key.target].case_sensitive
+        self.known_candidates = 0  # of those that were compared so far, how many have an acknowledged row
+
+    def require_unique_keys(self) -> int:
+        """Refuse keys that are null or stand twice; return how many rows there are.
+
+        Keys that differ, and that Salesforce would take for the same, are noted: `find_candidates` and `compare` block all of their rows.
+        """
+        keys = pl.scan_parquet(self._today).select(key=pl.col(self.mapping.external_id.source))
+        folded = self._fold(pl.col("key"))
+        hashed = keys.select(folded.hash(), pl.col("key").is_null().alias("null")).collect(engine="streaming")
+        if nulls := int(hashed["null"].sum()):
+            raise InvalidInput(
+                f"{nulls:,} rows of the metrics have no {self.mapping.external_id.source}, by which Salesforce finds them.",
+                hint="Nothing was sent. Look at the events of the week: a user without an id must be a reject.",
+                details={"null_keys": nulls},
+            )
+        sorted_hashes = np.sort(hashed.to_series(0).to_numpy())
+        twice = np.unique(sorted_hashes[1:][sorted_hashes[1:] == sorted_hashes[:-1]])
+        if len(twice):
+            self._note_collisions(keys, folded, twice)
+        return len(sorted_hashes)
+
+    def _note_collisions(self, keys: pl.LazyFrame, folded: pl.Expr, hashes: Any) -> None:
+        """Equal hashes are looked at: equal keys are refused, keys of one group that differ are noted, each with another one of its group."""
+        suspects = keys.filter(folded.hash().is_in(pl.Series(hashes, dtype=pl.UInt64).implode()))
+        found = (
+            suspects.group_by(folded=folded)
+            .agg(pl.col("key").sort())
+            .filter(pl.col("key").list.len() > 1)
+            .sort("folded")
+            .collect(engine="streaming")
+        )
+        _refuse_equal_keys(found.filter(pl.col("key").list.n_unique() < pl.col("key").list.len())["key"])
+        if found.is_empty():
+            return
+        self._colliding = _Seals([found.select(self._key_seals(pl.col("folded")))], found.height)
+        first, second = pl.col("key").list.get(0), pl.col("key").list.get(1)
+        key = pl.col("key")
+        self._collisions = (
+            found.select("key", first=first, second=second)
+            .explode("key")
+            .select("key", collides_with=pl.when(key == pl.col("first")).then("second").otherwise("first"), leads=key == pl.col("first"))
+        )
+
+    def find_candidates(self) -> int:
+        """Write the rows that are new, blocked, or whose hash differs, in the order of the metrics; return how many there are.
+
+        A seal is one number of a row's key and hash together: a row that is acknowledged as it is has its seal on the other side. Seals are made of
+        Polars' own hashes of the keys, which need to be the same within this process only.
+        """
+        known = _Seals(self._batches(self._seal_known, self._known, ("external_id", *HASH_COLUMNS)), _count(self._known))
+        found = 0
+        with parquet.ParquetWriter(self._candidates, as_arrow(self._map(self._empty_today())).schema, compression="lz4") as writer:
+            for rows in self._batches(self._map, self._today, self._sources):
+                candidates = rows.filter(~known.hold(rows) | rows["blocked"])
+                found += candidates.height
+                if candidates.height:
+                    writer.write_table(as_arrow(candidates))
+        return found
+
+    def compare(self) -> Iterator[pl.DataFrame]:
+        """The candidates as rows of the plan, in the order of the metrics; those that turn out to be the same are left out."""
+        for rows in _even(pl.scan_parquet(self._candidates).collect_batches(chunk_size=_BATCH_ROWS, maintain_order=True), _COMPARED_ROWS):
+            known = rows.with_columns(match=self._fold(pl.col(self.mapping.external_id.target))).join(
+                self._stored_of(rows), on="match", how="left", maintain_order="left"
+            )
+            known = self._with_collisions(known)
+            self.known_candidates += known.filter(pl.col("known") & pl.col("leads")).height
+            for slice_ in known.iter_slices(_BATCH_ROWS):
+                yield self._judge(slice_.with_columns(pl.col("known").fill_null(value=False)))
+
+    def _with_collisions(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """collides_with: the key that a row's key collides with, or null. leads: whether the row stands for its group, which has one acknowledged row at most."""
+        if self._collisions is None:
+            return rows.with_columns(pl.lit(None, dtype=pl.String).alias("collides_with"), pl.lit(value=True).alias("leads"))
+        key = self.mapping.external_id.target
+        joined = rows.join(self._collisions, left_on=key, right_on="key", how="left", maintain_order="left")
+        return joined.with_columns(pl.col("leads").fill_null(value=True))
+
+    def _stored_of(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """What is acknowledged of these rows, found by the hash of the key and joined by the key itself."""
+        stored = pl.scan_parquet(self._known)
+        names = [name for name in self.mapping.fields if name in stored.collect_schema()]
+        key = self._fold(pl.col("external_id"))
+        wanted = rows.select(self._fold(pl.col(self.mapping.external_id.target)).hash()).to_series()
+        found = stored.filter(key.hash().is_in(wanted.implode()))
+        olds = [pl.col(name).alias(f"old.{name}") for name in names]
+        return found.select(key.alias("match"), pl.lit(value=True).alias("known"), *olds).collect(engine="streaming")
+
+    def write_missing(self) -> int:
+        """Note the acknowledged rows that we created and the metrics no longer have; return how many there are."""
+        today = _Seals(self._batches(self._key_of_today, self._today, (self.mapping.external_id.source,)), _count(self._today))
+        rows = self._batches(self._key_of_known, self._known, ("external_id", "created_by_us"))
+        gone = [batch.filter(~today.hold(batch) & batch["created_by_us"]).select("external_id") for batch in rows]
+        pl.concat(gone).sort("external_id").write_parquet(self._missing)
+        return _count(self._missing)
+
+    def missing(self) -> Iterator[pl.DataFrame]:
+        """Those that we created, as deletes."""
+        for batch in pl.scan_parquet(self._missing).collect_batches(chunk_size=_BATCH_ROWS, maintain_order=True):
+            yield self.plan_rows(batch.select("external_id", action=pl.lit(DELETE)))
+
+    def _fold(self, key: pl.Expr) -> pl.Expr:
+        """The key as Salesforce compares it."""
+        return key.str.to_lowercase() if self._folds_case else key
+
+    def _batches(self, prepare: Callable[[pl.DataFrame], pl.DataFrame], path: Path, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+        """A file's rows in their order, some at a time, prepared in threads a little ahead of who takes them."""
+        read = pl.scan_parquet(path).select(list(dict.fromkeys(columns))).collect_batches(chunk_size=_BATCH_ROWS, maintain_order=True)
+        waiting: deque[Future[pl.DataFrame]] = deque()
+        with ThreadPoolExecutor(_THREADS, "map") as threads:
+            for rows in read:
+                waiting.append(threads.submit(prepare, rows))
+                if len(waiting) > _THREADS:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+
+    def _empty_today(self) -> pl.DataFrame:
+        schema = pl.read_parquet_schema(self._today)
+        return pl.DataFrame(schema={name: schema[name] for name in dict.fromkeys(self._sources)})
+
+    @property
+    def _sources(self) -> tuple[str, ...]:
+        return (self.mapping.external_id.source, *(rule.source for rule in self.mapping.rules))
+
+    def _map(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """The fields, whether the row is blocked, the hash of the fields, and the seal."""
+        fields = rows.select(self._key, *self._columns).with_columns(any_fails(self._checks).alias("blocked"))
+        if self._colliding is not None:
+            collide = self._colliding.hold(fields.select(self._key_seals(pl.col(self.mapping.external_id.target))))
+            fields = fields.with_columns((fields["blocked"] | collide).alias("blocked"))
+        hashed = fields.hstack(row_hashes(fields.select(self.mapping.fields)))
+        return hashed.with_columns(self._seals(pl.col(self.mapping.external_id.target)))
+
+    def _seal_known(self, rows: pl.DataFrame) -> pl.DataFrame:
+        return rows.select(self._seals(pl.col("external_id")))
+
+    def _seals(self, key: pl.Expr) -> list[pl.Expr]:
+        """128 bits of the key and of the row's hash together."""
+        folded = self._fold(key)
+        return [
+            (folded.hash(seed) ^ pl.col(name).reinterpret(signed=False)).alias(seal)
+            for seed, (seal, name) in enumerate(zip(_SEALS, HASH_COLUMNS, strict=True))
+        ]
+
+    def _key_of_today(self, rows: pl.DataFrame) -> pl.DataFrame:
+        return rows.select(self._key_seals(pl.col(self.mapping.external_id.source)))
+
+    def _key_of_known(self, rows: pl.DataFrame) -> pl.DataFrame:
+        return rows.with_columns(self._key_seals(pl.col("external_id")))
+
+    def _key_seals(self, key: pl.Expr) -> list[pl.Expr]:
+        folded = self._fold(key)
+        return [folded.hash(seed).alias(seal) for seed, seal in enumerate(_SEALS)]
+
+    def _judge(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Rows of the plan from candidates beside what is acknowledged of them."""
+        stored = rows.columns
+        rows = rows.with_columns(self._old(rule, stored) for rule in self.mapping.rules)
+        after = [_after(rule).alias(f"after.{rule.target}") for rule in self.mapping.rules]
+        rows = rows.with_columns(after).with_columns(_changed(rule).alias(f"changed.{rule.target}") for rule in self.mapping.rules)
+        changed = pl.any_horizontal(pl.col(f"changed.{name}") for name in self.mapping.fields) & pl.col("known")
+        action = pl.when("blocked").then(pl.lit(BLOCKED)).when(~pl.col("known")).then(pl.lit(CREATE)).when(changed).then(pl.lit(UPDATE))
+        rows = rows.with_columns(action=action).filter(pl.col("action").is_not_null())
+        rows = _with_changes(self._with_hashes(self._with_problems(rows)), self.mapping.fields)
+        return self.plan_rows(rows.rename({self.mapping.external_id.target: "external_id"}))
+
+    def _old(self, rule: FieldRule, stored: Sequence[str]) -> pl.Expr:
+        """What the record holds as far as it was acknowledged; null for a field that the mapping had not then."""
+        name = f"old.{rule.target}"
+        return (
+            _typed(pl.col(name), self.schema[rule.target]) if name in stored else pl.lit(None, dtype=self.schema[rule.target]).alias(name)
+        )
+
+    def _with_problems(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Each blocked row's problems, and the rows that become blocked since their action is not allowed on a field."""
+        barred = [action for action, problems in self._barred.items() if problems]
+        rows = rows.with_columns(barred=pl.when(pl.col("action").is_in(barred)).then("action"))
+        rows = rows.with_columns(action=pl.when(pl.col("barred").is_null()).then("action").otherwise(pl.lit(BLOCKED)))
+        blocked = rows["action"] == BLOCKED
+        if not blocked.any():
+            return rows
+        affected = rows.filter(blocked)
+        found = find_problems(affected, self._checks)
+        lists = [
+            [asdict(problem) for problem in (*problems, *(self._barred[why] if why else ()), *self._collision(key, other))]
+            for problems, why, key, other in zip(
+                found, affected["barred"], affected[self.mapping.external_id.target], affected["collides_with"], strict=True
+            )
+        ]
+        return _spread(rows, blocked, lists)
+
+    def _collision(self, key: str, other: str | None) -> Sequence[FieldProblem]:
+        reason = f"Salesforce ignores the case of this field, and would take it for {other}, which is another row"
+        return () if other is None else (FieldProblem("key_collides", self.mapping.external_id.target, key[:1000], reason[:1000]),)
+
+    def _with_hashes(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """The hash of what a record then holds; where every null is cleared, that is what was hashed before."""
+        if all(rule.null_policy is NullPolicy.CLEAR for rule in self.mapping.rules):
+            return rows
+        held = rows.select(pl.col(f"after.{rule.target}").alias(rule.target) for rule in self.mapping.rules)
+        return rows.drop(HASH_COLUMNS).hstack(row_hashes(held))
+
+    def plan_rows(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """The columns of a plan; a column that these rows have no use for is null."""
+        others = [rule for rule in self.mapping.rules if rule.null_policy is not NullPolicy.CLEAR]
+        sends = {rule.target: _sent(rule) for rule in others}
+        columns = rows.columns
+        plain = {name: sends.get(name, pl.col(name)) if name in columns else pl.lit(None) for name in self.mapping.fields}
+        wide = {f"after.{rule.target}": self.schema[rule.target] for rule in others}
+        return rows.select(
+            "action",
+            "external_id",
+            *(expression.cast(self.schema[name]).alias(name) for name, expression in plain.items()),
+            *((pl.col(name) if name in columns else pl.lit(None, dtype=dtype)).alias(name) for name, dtype in wide.items()),
+            *((pl.col(name) if name in columns else pl.lit(None, dtype=pl.Int64)).alias(name) for name in HASH_COLUMNS),
+            (pl.col("changes") if "changes" in columns else pl.lit(None, dtype=pl.List(_CHANGE))).alias("changes"),
+            (pl.col("problems") if "problems" in columns else pl.lit(None, dtype=pl.List(_PROBLEM))).alias("problems"),
+        )
+
+
+def _refuse_equal_keys(groups: pl.Series) -> None:
+    """groups: of each key that stands for several rows, all that Salesforce takes for it."""
+    if groups.is_empty():
+        return
+    offenders: list[list[str]] = groups.head(_OFFENDERS).to_list()
+    examples = "; ".join(" = ".join(group[:3]) for group in offenders[:3])
+    raise InvalidInput(
+        f"{len(groups):,} keys of the metrics stand for several rows, such as {examples}.",
+        hint="Nothing was sent. Salesforce would match them to one record.",
+        details={"colliding_keys": offenders},
+    )
+
+
+def _after(rule: FieldRule) -> pl.Expr:
+    new, old = pl.col(rule.target), pl.col(f"old.{rule.target}")
+    match rule.null_policy:
+        case NullPolicy.CLEAR:
+            return new
+        case NullPolicy.LEAVE:
+            return pl.coalesce(new, old)
+        case NullPolicy.FILL_IF_EMPTY:
+            return pl.coalesce(old, new)
+
+
+def _changed(rule: FieldRule) -> pl.Expr:
+    return pl.col(f"after.{rule.target}").ne_missing(pl.col(f"old.{rule.target}"))
+
+
+def _sent(rule: FieldRule) -> pl.Expr:
+    """Null where nothing is to be said: our null, or a field that has a value already and is only to be filled."""
+    new = pl.col(rule.target)
+    return pl.when(pl.col(f"old.{rule.target}").is_null()).then(new) if rule.null_policy is NullPolicy.FILL_IF_EMPTY else new
+
+
+def _with_changes(rows: pl.DataFrame, fields: Sequence[str]) -> pl.DataFrame:
+    """Old and new of the fields that an update changes, as the column `changes`; null for other rows."""
+    rows = rows.with_row_index("place")
+    updates = rows.filter(pl.col("action") == UPDATE)
+    cells = [
+        updates.filter(pl.col(f"changed.{name}")).select(
+            "place", field=pl.lit(name), old=as_text(pl.col(f"old.{name}")), new=as_text(pl.col(f"after.{name}"))
+        )
+        for name in fields
+    ]
+    changes = (
+        pl.concat(cells)
+        .sort("place", maintain_order=True)
+        .group_by("place", maintain_order=True)
+        .agg(changes=pl.struct("field", "old", "new"))
+    )
+    return (
+        rows.join(changes, on="place", how="left", maintain_order="left")
+        .drop("place")
+        .with_columns(pl.col("changes").cast(pl.List(_CHANGE)))
+    )
+
+
+def as_text(column: pl.Expr) -> pl.Expr:
+    """A value as people, JSON and the acknowledged rows have it: decimals with all their places, moments as 2019-12-08T23:59:59.000Z, true and false."""
+    return column.map_batches(_series_as_text, return_dtype=pl.String)
+
+
+def _series_as_text(values: pl.Series) -> pl.Series:
+    if isinstance(values.dtype, pl.Datetime):
+        return values.dt.strftime("%Y-%m-%dT%H:%M:%S%.3fZ")
+    return values.cast(pl.String)
+
+
+def _typed(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    return column.map_batches(lambda values: _series_typed(values, dtype), return_dtype=dtype)
+
+
+def _series_typed(values: pl.Series, dtype: pl.DataType) -> pl.Series:
+    """Stored text in its field's type; what cannot be read is null, and so counts as changed."""
+    if not isinstance(values.dtype, pl.String) or isinstance(dtype, pl.String):
+        return values.cast(dtype, strict=False)
+    if isinstance(dtype, pl.Datetime):
+        return values.str.to_datetime("%Y-%m-%dT%H:%M:%S%.3fZ", time_unit="us", time_zone="UTC", strict=False)
+    if isinstance(dtype, pl.Date):
+        return values.str.to_date("%Y-%m-%d", strict=False)
+    if isinstance(dtype, pl.Boolean):
+        return values == "true"
+    return values.cast(dtype, strict=False)
+
+
+def _spread(rows: pl.DataFrame, chosen: pl.Series, lists: Sequence[Any]) -> pl.DataFrame:
+    """The lists as the column `problems` of the chosen rows; null for the others."""
+    places = pl.DataFrame({"place": chosen.arg_true(), "problems": pl.Series(lists, dtype=pl.List(_PROBLEM))})
+    return rows.with_row_index("place").join(places, on="place", how="left", maintain_order="left").drop("place")
+
+
+class _Seals:
+    """A set of 128-bit numbers, at 16 bytes each: sorted by the first half, and looked up in that order."""
+
+    def __init__(self, batches: Iterable[pl.DataFrame], count: int) -> None:
+        first, second = np.empty(count, np.uint64), np.empty(count, np.uint64)
+        start = 0
+        for batch in batches:
+            end = start + batch.height
+            first[start:end], second[start:end] = (batch[name].to_numpy() for name in _SEALS)
+            start = end
+        order = np.argsort(first)
+        self._first, self._second = first[order], second[order]
+
+    def hold(self, rows: pl.DataFrame) -> pl.Series:
+        """Whether each row's seal is in the set. Of seals that share their first half only one is seen: the others' rows are compared by their values."""
+        found = np.zeros(rows.height, np.bool_)
+        if len(self._first) and rows.height:
+            first, second = (rows[name].to_numpy() for name in _SEALS)
+            order = np.argsort(first)
+            places = np.minimum(np.searchsorted(self._first, first[order]), len(self._first) - 1)
+            found[order] = (self._first[places] == first[order]) & (self._second[places] == second[order])
+        return pl.Series(found)
+
+
+def _count(path: Path) -> int:
+    return parquet.read_metadata(path).num_rows
+
+
+def _even(batches: Iterable[pl.DataFrame], rows: int) -> Iterator[pl.DataFrame]:
+    """The same rows in their order, at least so many at a time."""
+    held: list[pl.DataFrame] = []
+    for batch in batches:
+        held.append(batch)
+        if sum(one.height for one in held) >= rows:
+            yield pl.concat(held)
+            held = []
+    if held:
+        yield pl.concat(held)
+
+
+def as_arrow(frame: pl.DataFrame) -> Any:
+    """As Arrow types that DuckDB and Parquet writers of every age read."""
+    any_frame: Any = frame
+    return any_frame.to_arrow(compat_level=pl.CompatLevel.oldest())
