@@ -7,7 +7,8 @@ import polars as pl
 import pytest
 
 from treadle.errors import OperationFailed
-from treadle.flows.weekly.send_part import _quoted, _same, correlate, json_value
+from treadle.flows.weekly.row_outcomes import correlate
+from treadle.flows.weekly.send_part import _quoted, _same, json_value
 
 KEY = "External_Signal_Id__c"
 

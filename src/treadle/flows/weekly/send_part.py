@@ -1,7 +1,7 @@
 """Send one part of a plan to Salesforce, or find out what became of it. Whoever repeats any of this sends no row twice.
 
 A part's rows are rows of the plan: `external_id`, `action` (create or update), and the fields to write, typed and named as in Salesforce.
-What became of them is a frame too, a row each: `external_id`, `salesforce_id`, `outcome` (OUTCOMES), `code`, `message`.
+What became of them is a frame too, as `row_outcomes` describes it.
 """
 
 import itertools
@@ -20,36 +20,14 @@ import structlog
 
 from treadle.clients.salesforce import COLLECTION_ROWS, IngestJob, ResultSet, SalesforceClient
 from treadle.control.database import Database
-from treadle.errors import Conflict, InvalidInput, NotFound, OperationFailed, OutcomeUnknown, Unavailable
+from treadle.errors import Conflict, InvalidInput, NotFound, OutcomeUnknown, Unavailable
 from treadle.flows.weekly.bulk_csv import write_bulk_csv
 from treadle.flows.weekly.ledger import Part, PartChannel, drop_part, known_jobs, mark_sending, mark_sent, record_job
+from treadle.flows.weekly.row_outcomes import OUTCOME_SCHEMA, correlate, outcome_of
 from treadle.flows.weekly.sync_cost import BULK_FROM_ROWS
 from treadle.flows.weekly.sync_fields import SyncMapping
 from treadle.flows.weekly.sync_plan import clears
 
-OUTCOMES: Final = ("created", "updated", "refused", "undecided")
-OUTCOME_SCHEMA: Final = {
-    "external_id": pl.String,
-    "salesforce_id": pl.String,
-    "outcome": pl.String,
-    "code": pl.String,
-    "message": pl.String,
-}
-# The row is as good as it was: it may be sent again. https://developer.salesforce.com/docs/atlas.en-us.api.meta/api/sforce_api_calls_concepts_core_data_objects.htm
-PASSING_CODES: Final = frozenset(
-    {
-        "UNABLE_TO_LOCK_ROW",
-        "SERVER_UNAVAILABLE",
-        "UNKNOWN_EXCEPTION",
-        "REQUEST_RUNNING_TOO_LONG",
-        "TXN_SECURITY_RUNTIME_EXCEPTION",
-        "ALL_OR_NONE_OPERATION_ROLLED_BACK",
-        "PROCESSING_HALTED",
-        "REQUEST_LIMIT_EXCEEDED",
-        "STORAGE_LIMIT_EXCEEDED",
-        "TOO_MANY_LOCK_FAILURE",
-    }
-)
 JOB_FAILED: Final = "JOB_FAILED"  # not Salesforce's, but ours, for rows of a job that will not do better
 _PASSING_JOB_ERRORS: Final = ("TooManyLockFailure", "Timeout", "UNABLE_TO_LOCK_ROW", "SERVER_UNAVAILABLE")
 _LOOK_UP_ROWS: Final = 50  # ids in one query
@@ -145,7 +123,7 @@ def _upsert(delivery: Delivery, rows: pl.DataFrame) -> pl.DataFrame:
         (
             row["external_id"],
             result.salesforce_id,
-            _outcome(result.error.code) if result.error else "created" if result.created else "updated",
+            outcome_of(result.error.code) if result.error else "created" if result.created else "updated",
             result.error.code if result.error else None,
             result.error.message if result.error else None,
         )
@@ -374,70 +352,6 @@ def _results(delivery: Delivery, job_id: str, name: ResultSet, path: Path) -> pl
     if path.stat().st_size == 0:
         return pl.DataFrame(schema={delivery.external_id_field: pl.String})
     return pl.read_csv(path, infer_schema=False)
-
-
-def correlate(rows: pl.DataFrame, succeeded: pl.DataFrame, failed: pl.DataFrame, external_id_field: str) -> pl.DataFrame:
-    """What became of each row, by its external id – never by its position. Pure.
-
-    Salesforce may write an id back in another case or without its outer spaces; a row in neither set was never tried.
-    """
-    good = _by_key(succeeded, external_id_field).select(
-        "exact",
-        salesforce_id=_text_of(succeeded, "sf__Id"),
-        good=_text_of(succeeded, "sf__Created").str.to_lowercase() == "true",
-        error=pl.lit(None, pl.String),
-    )
-    bad = _by_key(failed, external_id_field).select(
-        "exact", salesforce_id=pl.lit(None, pl.String), good=pl.lit(None, pl.Boolean), error=_text_of(failed, "sf__Error")
-    )
-    found = _matched(rows.select("external_id"), pl.concat([good, bad]).unique("exact", keep="first", maintain_order=True))
-    code = pl.col("error").str.extract(r"^([A-Z][A-Z0-9_]*)").fill_null("UNKNOWN")
-    outcome = (
-        pl.when(pl.col("good").is_not_null())
-        .then(pl.when("good").then(pl.lit("created")).otherwise(pl.lit("updated")))
-        .when(pl.col("error").is_not_null())
-        .then(pl.when(code.is_in(list(PASSING_CODES))).then(pl.lit("undecided")).otherwise(pl.lit("refused")))
-        .otherwise(pl.lit("undecided"))
-    )
-    refused = pl.col("good").is_null() & pl.col("error").is_not_null()
-    message = pl.col("error").str.strip_prefix(code).str.strip_chars_start(":").str.replace(r":--$", "")
-    return found.select(
-        "external_id",
-        "salesforce_id",
-        outcome=outcome,
-        code=pl.when(refused).then(code).otherwise(pl.lit(None, pl.String)),
-        message=pl.when(refused).then(message).otherwise(pl.lit(None, pl.String)),
-    )
-
-
-def _matched(rows: pl.DataFrame, results: pl.DataFrame) -> pl.DataFrame:
-    """Each row with its result: by its id as it is, or, among what is left on both sides, in any case where that is unambiguous."""
-    keyed = rows.with_columns(exact=pl.col("external_id").str.strip_chars())
-    by_exact = keyed.join(results, on="exact", how="inner", maintain_order="left")
-    left = keyed.join(results, on="exact", how="anti", maintain_order="left").with_columns(folded=pl.col("exact").str.to_lowercase())
-    others = results.join(keyed, on="exact", how="anti").with_columns(folded=pl.col("exact").str.to_lowercase()).drop("exact")
-    once = [frame.filter(pl.len().over("folded") == 1) for frame in (left, others)]
-    by_folded = once[0].join(once[1], on="folded", how="inner").drop("folded")
-    told = pl.concat([by_exact, by_folded.select(by_exact.columns)]).drop("exact")
-    return rows.join(told, on="external_id", how="left", maintain_order="left")
-
-
-def _by_key(results: pl.DataFrame, external_id_field: str) -> pl.DataFrame:
-    if external_id_field not in results.columns:
-        raise OperationFailed(
-            f"Salesforce's results have no column {external_id_field}, so nobody can tell whose they are.",
-            hint="Report this as a defect of Treadle.",
-        )
-    return results.with_columns(exact=pl.col(external_id_field).str.strip_chars())
-
-
-def _text_of(results: pl.DataFrame, name: str) -> pl.Expr:
-    """A column of the results; a set without rows may lack it."""
-    return pl.col(name) if name in results.columns else pl.lit(None, pl.String)
-
-
-def _outcome(code: str) -> str:
-    return "undecided" if code in PASSING_CODES else "refused"
 
 
 def _abort(delivery: Delivery, part: Part) -> None:
