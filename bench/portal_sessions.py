@@ -80,6 +80,8 @@ class Session:
             self._intervals.clear()
             self._due.clear()
             self._said.clear()
+        elif kind == "navigation":  # only now is known which page it is; what asks in another's name is not answered
+            self._page_hash = message.navigation.page_script_hash
         elif kind == "auto_rerun":
             asked = message.auto_rerun
             if self._intervals.get(asked.fragment_id) != asked.interval:
