@@ -25,7 +25,7 @@ import psycopg
 from streamlit.testing.v1 import AppTest
 
 from bench.control_plane import RUNS, _fill
-from bench.portal_sessions import sessions
+from bench.portal_sessions import Session, sessions
 from bench.table import Row, markdown
 from treadle.cli.local import LocalEnvironment, local_environment
 from treadle.cli.sample_runs import SUPERSTORE_COLUMNS, run_sample, sample_files
@@ -154,8 +154,7 @@ def _queries(environment: LocalEnvironment, database: Database, active: UUID) ->
             runs.finish_run(database, active, RunStatus.FAILED, error_message="The benchmark is over.")
             for session in opened:  # each was alive, and has seen the end
                 session.wait_for("No run was active")
-            time.sleep(FLUSH_SECONDS)
-            asked = sum(session.asked for session in opened)
+            asked = _quiet(opened)
             asleep = (_per_second(owner) - nobody) / SESSIONS / TRANSACTIONS_A_QUERY
             asked = sum(session.asked for session in opened) - asked
     sockets = f"{SESSIONS} sessions over WebSocket with the clocks of a browser, without one"
@@ -176,6 +175,20 @@ def _queries(environment: LocalEnvironment, database: Database, active: UUID) ->
             asleep < NOTHING and not asked,
         ),
     ]
+
+
+def _quiet(opened: list[Session]) -> int:
+    """Wait until nobody has asked for anything so long that all was told, and return how much was asked until then.
+
+    The clocks that are still under way when a run ends fire once more.
+    """
+    asked = -1
+    for _ in range(int(60 / FLUSH_SECONDS)):
+        before, asked = asked, sum(session.asked for session in opened)
+        if asked == before:
+            break
+        time.sleep(FLUSH_SECONDS)
+    return asked
 
 
 def _processor_seconds(process: psutil.Process) -> float:

@@ -21,6 +21,7 @@ from treadle.flows.sales.drive import drive_run
 from treadle.flows.sales.jobs import sales_kinds, sales_recurrings
 from treadle.flows.sales.notifications import Notifications, sweep_notices
 from treadle.flows.sales.services import SalesServices
+from treadle.flows.weekly.clean_up import weekly_clean_ups
 from treadle.flows.weekly.jobs import weekly_kinds
 from treadle.settings import Settings
 from treadle.wiring_weekly import WeeklyOpener, leads_elsewhere
@@ -55,7 +56,8 @@ class Wiring:
 
     def job_kinds(self) -> tuple[Kind, ...]:
         """Every kind of background job there is; the one place where a kind becomes known."""
-        return (*sales_kinds(self.sales, self.own, self.notifications), *weekly_kinds(self.weekly))
+        clean_ups = weekly_clean_ups(self.weekly)
+        return (*sales_kinds(self.sales, self.own, self.notifications, clean_ups), *weekly_kinds(self.weekly))
 
     def recurring_jobs(self) -> tuple[Recurring, ...]:
         """What a standing worker asks for again and again."""

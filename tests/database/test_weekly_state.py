@@ -1,6 +1,7 @@
 """The state of the weekly flow on PostgreSQL: runs, stages, one success per week, and a checkpoint that leaves nothing behind it."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from uuid import uuid4
@@ -68,6 +69,23 @@ def test_two_runs_of_one_week_are_refused_by_lock_and_by_state(state):
         begin(state)
     begin(state, WEEK.next)
     mine.release()
+
+
+def test_of_runs_that_begin_at_the_same_moment_and_share_days_one_is_refused(state):
+    spans = [Week(WEEK.start + timedelta(days=shift), WEEK.end + timedelta(days=shift)) for shift in range(6)]
+    ready = threading.Barrier(len(spans))
+
+    def start(span: Week) -> str:
+        ready.wait()
+        try:
+            return str(begin(state, span).week)
+        except Conflict as error:
+            return error.message
+
+    with ThreadPoolExecutor(len(spans)) as threads:
+        came = list(threads.map(start, spans))
+    assert sum(answer in {str(span) for span in spans} for answer in came) == 1
+    assert sum("shares days" in answer for answer in came) == len(spans) - 1
 
 
 def test_a_forced_success_takes_the_place_of_the_older_one_in_one_transaction(state, own):
@@ -163,12 +181,19 @@ def test_runs_of_other_spans_that_share_a_day_are_found(state):
     for free in (WEEK, WEEK.next, Week(WEEK.start - 7 * day, WEEK.start - day)):
         assert state.overlapping_runs(free) == []
     inside = Week(WEEK.start, WEEK.start + 2 * day)
+    with pytest.raises(Conflict, match="has brought its figures"):
+        begin(state, inside)
+    assert PostgresState(state._own, "another_pipeline").overlapping_runs(inside) == []
+
+
+def test_a_run_of_another_span_is_in_the_way_while_it_goes_on_and_not_when_it_stayed_on_this_machine(state):
+    inside = Week(WEEK.start, WEEK.start + timedelta(days=2))
     under_way = begin(state, inside)
     assert [(run.run_id, run.status) for run in state.overlapping_runs(WEEK)] == [(under_way.run_id, RunStatus.STARTED)]
     state.end_run(RunEnd(under_way.run_id, inside, RunStatus.FAILED, error_message="no"))
     succeed(state, begin(state, inside), advance=False, synced=False)
     assert state.overlapping_runs(WEEK) == []
-    assert PostgresState(state._own, "another_pipeline").overlapping_runs(inside) == []
+    assert begin(state).status is RunStatus.STARTED
 
 
 def test_a_run_of_which_nothing_is_heard_is_found(state, as_owner):

@@ -210,6 +210,14 @@ def test_a_lost_answer_sends_no_row_twice(org: Org, rows: int, operation: str, k
     assert open_jobs(org) == []
 
 
+def test_jobs_of_other_users_are_left_alone_when_one_of_ours_is_looked_for(org: Org):
+    theirs = org.cloud.open_job_of_another()
+    org.fault("salesforce.CreateIngestJob", "drop_after")
+    outcome = org.sync([1] * BULK_ROWS)
+    assert outcome.created == BULK_ROWS
+    assert open_jobs(org) == [theirs]
+
+
 @pytest.mark.kills
 @pytest.mark.parametrize(
     ("rows", "operation"), [*LOST, (BULK_ROWS, "salesforce.GetIngestJob"), (BULK_ROWS, "salesforce.GetSuccessfulResults")]

@@ -3,9 +3,10 @@
 import dataclasses
 import hashlib
 import json
+import os
 import threading
 from collections.abc import Callable, Iterator
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from treadle.errors import ChecksumMismatch, Conflict, InvalidInput, NotFound, O
 from treadle.flows.weekly import deliver, rejects
 from treadle.flows.weekly.alone import alone_with
 from treadle.flows.weekly.backfill import plan_backfill, run_backfill
+from treadle.flows.weekly.clean_up import KEPT_PAGES, clear_old_pages
 from treadle.flows.weekly.flow import WeekOptions, plan_week, run_stage, run_week, week_due
 from treadle.flows.weekly.jobs import backfill_job, run_job, weekly_kinds
 from treadle.flows.weekly.record import RunStatus, Stage, StageStatus
@@ -367,6 +369,20 @@ def test_a_run_of_another_tag_takes_the_place_of_one_that_was_left(weekly):
     outcome = run_week(weekly, WEEK, dataclasses.replace(ADA, tag="scheduled__2"))
     assert (outcome.run_id != left.run_id, outcome.status) == (True, RunStatus.SUCCESS)
     assert weekly.state.get_run(left.run_id).error_message.startswith("It was left unfinished")
+
+
+def test_pages_of_weeks_that_are_long_done_are_cleared_away(weekly):
+    done, young, begun = WEEK, WEEK.next, WEEK.next.next
+    fetched = [run_week(weekly, week, ADA).rows_fetched for week in (done, young)]
+    run_stage(weekly, begun, Stage.EXTRACT, ADA)
+    long_ago = (datetime.now(UTC) - KEPT_PAGES - timedelta(days=1)).timestamp()
+    for week in (done, begun):
+        os.utime(weekly.work_folder(week) / "extract.json", (long_ago, long_ago))
+    (weekly.settings.state_dir / "weeks" / "week_start=x" / "week_end=y").mkdir(parents=True)
+    assert (clear_old_pages(weekly), clear_old_pages(weekly)) == (1, 0)
+    assert [any((weekly.work_folder(week) / "pages").iterdir()) for week in (done, young, begun)] == [False, True, True]
+    assert run_week(weekly, done, ADA).skipped
+    assert run_week(weekly, done, FORCED).rows_fetched == fetched[0]
 
 
 def test_how_things_stand(weekly, environment):

@@ -17,7 +17,7 @@ from treadle.flows.weekly.state_azure import SQL, TABLES_FILE, AzureState, bound
 from treadle.flows.weekly.week import week_of
 
 WEEK = week_of(date(2019, 12, 2))
-PROCEDURES = {"lock_week", "unlock_week"}  # EXEC of a system procedure, which the parser keeps as it is
+PROCEDURES = {"lock_week", "unlock_week", "one_begins"}  # EXEC of a system procedure, which the parser keeps as it is
 
 
 @pytest.mark.parametrize("name", sorted(set(SQL) - PROCEDURES))
@@ -129,7 +129,7 @@ def test_overlapping_runs_are_asked_for_by_every_day_of_the_span():
 
 
 def test_a_failure_rolls_back_and_is_told_by_what_the_caller_can_do():
-    refused = Connection(RuntimeError("Cannot insert duplicate key row ... (2601)"))
+    refused = Connection([{"granted": 0}], [], RuntimeError("Cannot insert duplicate key row ... (2601)"))
     with pytest.raises(Conflict, match="Another run of the week"):
         AzureState(lambda: refused, None).begin_run(postgres.NewRun(uuid4(), WEEK, "ada", None, Decimal(5)))
     assert refused.ended == ["rollback", "close"]
@@ -143,6 +143,22 @@ def test_a_failure_rolls_back_and_is_told_by_what_the_caller_can_do():
     with pytest.raises(Conflict, match="has ended"):
         AzureState(lambda: gone, None).end_stage(UUID(int=1), Stage.LOAD, StageStatus.SUCCESS)
     assert gone.ended == ["rollback", "close"]
+
+
+def test_one_run_begins_at_a_time_and_none_beside_one_of_another_span():
+    new = postgres.NewRun(uuid4(), WEEK, "ada", None, Decimal(5))
+    waited = Connection([{"granted": -1}])
+    with pytest.raises(Conflict, match="Another run of the week"):
+        AzureState(lambda: waited, None).begin_run(new)
+    assert waited.ended == ["rollback", "close"]
+    other = dict.fromkeys(["pipeline_end_time", *postgres._SAME_NAMES]) | {
+        "run_id": str(UUID(int=7)), "batch_week_start": WEEK.start, "batch_week_end": WEEK.start, "status": "STARTED",
+        "pipeline_start_time": datetime(2026, 1, 1), "synced": 0,  # noqa: DTZ001 - as datetime2 arrives
+    }  # fmt: skip
+    beside = Connection([{"granted": 0}], [other])
+    with pytest.raises(Conflict, match="shares days with 2019-12-02…2019-12-02"):
+        AzureState(lambda: beside, None).begin_run(new)
+    assert beside.ran[0][1] == (f"treadle:weekly:begin:{state_azure.PIPELINE}",)
 
 
 def test_the_lock_of_a_week_belongs_to_its_session():

@@ -12,8 +12,7 @@ from treadle.cli.options import Json, State, User, acting, looking, say_environm
 from treadle.cli.output import say, show_json, stdout
 from treadle.cli.tables import show_list, show_table
 from treadle.cli.weekly_options import WeekEnd, WeekStart, bars, plain_week, told
-from treadle.errors import OperationFailed
-from treadle.flows.weekly.sync_outcome import counts_of
+from treadle.flows.weekly.sync_outcome import counts_of, require_all_taken
 
 app = typer.Typer(no_args_is_help=True, help="Events that break the contract, and rows that Salesforce refused.")
 
@@ -105,12 +104,7 @@ def retry(
     if json_output:
         show_json({"week": week, **counts})
     say(f"{week}: " + ", ".join(f"{count:,} {name}" for name, count in counts.items()) + ".")
-    if counts["refused"] or counts["pending"]:
-        raise OperationFailed(
-            f"Of the rows sent again, {counts['refused']:,} were refused again, and {counts['pending']:,} are pending.",
-            hint=f"See why with: treadle weekly rejects ls --week-start {week.start} --week-end {week.end}",
-            details=counts,
-        )
+    require_all_taken(week, counts)
 
 
 def _refused_table(refused: Sequence[Any]) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:

@@ -19,10 +19,10 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit.web import bootstrap
 
-from treadle.portal.left_pages import leave_timers_behind
 from treadle.portal.return_address import ReturnAddress
 from treadle.portal.shared import Portal, open_portal
 from treadle.portal.told import script_failed
+from treadle.portal.unanswered_timers import leave_timers_unanswered
 from treadle.portal.upload_guard import UploadGuard, signed_in_uploaders
 
 SCRIPT: Final = Path(__file__).parent / "app.py"
@@ -68,7 +68,7 @@ def create_portal(portal: Portal, api: ASGIApp, *, sign_in: SignInService | None
     sign_in: None when nobody signs in, which `portal.local` must then allow. allowed_hosts: the names under which browsers may ask; `*` for any.
     """
     _log_as_we_do()
-    leave_timers_behind()
+    leave_timers_unanswered()
     open_portal(portal)
     ui = streamlit.App(
         SCRIPT,

@@ -88,14 +88,16 @@ def _one_of_many(services: WeeklyServices, week: Week, options: "WeekOptions", c
 
 
 def _retry(services: WeeklyServices, context: JobContext) -> JsonValue:
-    from treadle.flows.weekly.sync_outcome import counts_of, retry_refused  # noqa: PLC0415 - see above
+    from treadle.flows.weekly.sync_outcome import counts_of, require_all_taken, retry_refused  # noqa: PLC0415 - see above
 
     week = _week_in(context.payload)
 
     def retry() -> JsonValue:
         return dict(counts_of(retry_refused(services, week, report=_reporting(context), check=context.check)))
 
-    return context.step("retry", retry)
+    counts = context.step("retry", retry)
+    require_all_taken(week, counts)
+    return counts
 
 
 def as_result(outcome: "WeekOutcome") -> dict[str, Any]:

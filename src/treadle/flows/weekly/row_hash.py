@@ -30,10 +30,11 @@ HASH_COLUMNS: Final = (
 arrow: Final[Any] = pa  # its types are unknown to the checker
 Value = str | int | Decimal | date | datetime | bool | None
 Words = npt.NDArray[np.uint64]
+RowWords = Words | np.uint64  # a word for each row, or one that all of them share: what is done to that is done once
 
 _NULL, _INTEGER, _BOOLEAN, _DATE, _TIMESTAMP, _DECIMAL, _TEXT = range(7)
 _BLOCK_BYTES: Final = 16
-_CHUNK_ROWS: Final = 16_384  # so many rows' words stay in a processor's second-level cache
+_CHUNK_ROWS: Final = 32_768  # so many rows' words stay in a processor's second-level cache
 _MASK: Final = (1 << 64) - 1
 _C1, _C2 = 0x87C37B91114253D5, 0x4CF5AD432745937F
 _EPOCH, _EPOCH_DAY = datetime(1970, 1, 1, tzinfo=UTC), date(1970, 1, 1)
@@ -125,7 +126,7 @@ class _Hasher:
         self._h1, self._h2 = np.zeros(rows, np.uint64), np.zeros(rows, np.uint64)
         self._lengths = np.zeros(rows, np.uint64)
 
-    def add(self, first: Words, second: Words, only: npt.NDArray[np.intp] | None = None) -> None:
+    def add(self, first: RowWords, second: RowWords, only: npt.NDArray[np.intp] | None = None) -> None:
         """Take in a block per row. only: the rows that have it, None for all. Both arrays are used up."""
         if only is None:
             _mix_block(self._h1, self._h2, first, second)
@@ -147,23 +148,26 @@ class _Hasher:
         return h1, h2
 
 
-def _mix_block(h1: Words, h2: Words, k1: Words, k2: Words) -> None:
-    k1 *= np.uint64(_C1)
-    _rotate(k1, 31)
-    k1 *= np.uint64(_C2)
-    h1 ^= k1
+def _mix_block(h1: Words, h2: Words, k1: RowWords, k2: RowWords) -> None:
+    h1 ^= _premixed(k1, _C1, 31, _C2)
     _rotate(h1, 27)
     h1 += h2
     h1 *= np.uint64(5)
     h1 += np.uint64(0x52DCE729)
-    k2 *= np.uint64(_C2)
-    _rotate(k2, 33)
-    k2 *= np.uint64(_C1)
-    h2 ^= k2
+    h2 ^= _premixed(k2, _C2, 33, _C1)
     _rotate(h2, 31)
     h2 += h1
     h2 *= np.uint64(5)
     h2 += np.uint64(0x38495AB5)
+
+
+def _premixed(words: RowWords, factor: int, bits: int, other: int) -> RowWords:
+    if isinstance(words, np.ndarray):
+        words *= np.uint64(factor)
+        _rotate(words, bits)
+        words *= np.uint64(other)
+        return words
+    return np.uint64(_rotated(int(words) * factor & _MASK, bits) * other & _MASK)  # numpy warns where a single number overflows
 
 
 def _rotate(words: Words, bits: int) -> None:
@@ -197,8 +201,16 @@ def _prepare(column: pl.Series) -> _Prepared:
     if isinstance(dtype, pl.Decimal):
         return _prepare_decimal(column, present, dtype.scale)
     tag, words = _as_words(column)
-    tags = np.where(present, np.uint64(tag), np.uint64(_NULL))
-    return lambda hasher, rows: hasher.add(tags[rows], words[rows])  # each row is visited once, so both may be used up
+    tags = _tags(present, tag)
+    return lambda hasher, rows: hasher.add(_of(tags, rows), words[rows])  # each row is visited once, so both may be used up
+
+
+def _tags(present: npt.NDArray[np.bool_], tag: int) -> RowWords:
+    return np.uint64(tag) if present.all() else np.where(present, np.uint64(tag), np.uint64(_NULL))
+
+
+def _of(words: RowWords, rows: slice) -> RowWords:
+    return words[rows] if isinstance(words, np.ndarray) else words
 
 
 def _as_words(column: pl.Series) -> tuple[int, Words]:
@@ -226,14 +238,14 @@ def _prepare_decimal(column: pl.Series, present: npt.NDArray[np.bool_], scale: i
     unscaled = _arrow(column, arrow.decimal128(38, scale))
     begin = unscaled.offset * 2
     halves = np.frombuffer(unscaled.buffers()[1] or b"", np.uint64)[begin : begin + 2 * len(unscaled)].reshape(-1, 2)
-    tags = np.where(present, np.uint64(_DECIMAL | scale << 8), np.uint64(_NULL))
+    tags = _tags(present, _DECIMAL | scale << 8)
     upper = np.where(present, halves[:, 1], np.uint64(0))
 
     def add(hasher: _Hasher, rows: slice) -> None:
-        hasher.add(tags[rows], upper[rows])
+        hasher.add(_of(tags, rows), upper[rows])
         chosen = _all_or_indices(present[rows])
         lower = halves[rows, 0] if chosen is None else halves[rows, 0][chosen]
-        hasher.add(lower.copy(), np.zeros(len(lower), np.uint64), chosen)
+        hasher.add(lower.copy(), np.uint64(0), chosen)
 
     return add
 
@@ -245,10 +257,12 @@ def _prepare_text(column: pl.Series, present: npt.NDArray[np.bool_]) -> _Prepare
     words = np.ndarray((len(content) - 7,), np.dtype("<u8"), content, strides=(1,))  # the word that begins at each byte
     starts = offsets[:-1] - offsets[0]
     lengths = np.where(present, np.diff(offsets), 0)
-    tags = np.where(present, np.uint64(_TEXT), np.uint64(_NULL))
+    tags = _tags(present, _TEXT)
+    if len(lengths) and lengths.min() == lengths.max():
+        return _prepare_even_text(words, starts, int(lengths[0]), tags)
 
     def add(hasher: _Hasher, rows: slice) -> None:
-        hasher.add(tags[rows], lengths[rows].astype(np.uint64))
+        hasher.add(_of(tags, rows), lengths[rows].astype(np.uint64))
         for at in range(0, int(lengths[rows].max(initial=0)), _BLOCK_BYTES):
             chosen = _all_or_indices(lengths[rows] > at)
             places, left = starts[rows] + at, lengths[rows] - at
@@ -257,6 +271,28 @@ def _prepare_text(column: pl.Series, present: npt.NDArray[np.bool_]) -> _Prepare
             hasher.add(_text_words(words, places, left), _text_words(words, places + 8, left - 8), chosen)
 
     return add
+
+
+def _prepare_even_text(words: Words, starts: npt.NDArray[np.int64], length: int, tags: RowWords) -> _Prepared:
+    """Texts of one length, as keys and dates often are: where they end need not be asked row by row."""
+
+    def add(hasher: _Hasher, rows: slice) -> None:
+        hasher.add(_of(tags, rows), np.uint64(length))
+        for at in range(0, length, _BLOCK_BYTES):
+            first, second = (_even_words(words, starts[rows] + place, length - place) for place in (at, at + 8))
+            hasher.add(first, second)
+
+    return add
+
+
+def _even_words(words: Words, places: npt.NDArray[np.int64], left: int) -> RowWords:
+    """As `_text_words`, where all texts have as many bytes left."""
+    if left <= 0:
+        return np.uint64(0)
+    found = words[places]
+    if left < 8:
+        found &= np.uint64((1 << 8 * left) - 1)
+    return found
 
 
 def _all_or_indices(chosen: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp] | None:

@@ -72,7 +72,7 @@ class WeeklyState(Protocol):
         ...
 
     def begin_run(self, new: NewRun) -> WeeklyRun:
-        """Record a run. Raises Conflict when one of this week has not ended."""
+        """Record a run. Raises Conflict when one of this week has not ended, or one of another span has days of it."""
         ...
 
     def end_run(self, end: RunEnd, *told: Told) -> Ended:
@@ -148,6 +148,9 @@ class PostgresState:
         }
         who = checked_name("the name of who starts a run", new.requested_by)
         with self._own.transaction() as connection:
+            connection.execute(SQL["one_begins"], values)
+            if other := connection.execute(SQL["overlapping_runs"], values).fetchone():
+                raise overlapped(new.week, run_from_row(other))
             try:
                 row = connection.execute(SQL["begin_run"], values).fetchone()
             except pg.UniqueViolation as error:

@@ -38,6 +38,10 @@ SELECT run.*, EXISTS (SELECT FROM treadle.pipeline_stage AS stage
   FROM treadle.pipeline_run AS run
  WHERE run.run_id = %(run_id)s::uuid;
 
+-- one_begins
+-- Until the end of the transaction: two runs whose spans overlap would else each look before the other is there.
+SELECT pg_advisory_xact_lock(hashtextextended('treadle:weekly:begin:' || %(pipeline)s::text, 0));
+
 -- begin_run
 -- The unique index refuses a second run of the week that has not ended.
 INSERT INTO treadle.pipeline_run (run_id, pipeline_name, batch_week_start, batch_week_end, pipeline_start_time, correlation_id, reject_threshold_pct)

@@ -30,6 +30,7 @@ from treadle.flows.weekly.state import (
     lost,
     no_such_run,
     not_alone,
+    overlapped,
     require_endable,
     run_from_row,
     stage_from_row,
@@ -116,6 +117,10 @@ class AzureState:
             "threshold_pct": new.threshold_pct,
         }
         with self._transaction() as execute:
+            if execute("one_begins", {"begin": f"treadle:weekly:begin:{self._pipeline}"})[0]["granted"] < 0:
+                raise not_alone(new.week)
+            if others := execute("overlapping_runs", values):
+                raise overlapped(new.week, _run(others[0]))
             try:
                 execute("begin_run", values)
             except Conflict as error:

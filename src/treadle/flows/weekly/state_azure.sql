@@ -56,6 +56,12 @@ SELECT run.*, CASE WHEN EXISTS (SELECT 1 FROM dbo.pipeline_stage AS stage
   FROM dbo.pipeline_run AS run
  WHERE run.run_id = @run_id;
 
+-- one_begins
+-- Until the end of the transaction: two runs whose spans overlap would else each look before the other is there.
+DECLARE @granted int;
+EXEC @granted = sp_getapplock @Resource = @begin, @LockMode = 'Exclusive', @LockOwner = 'Transaction', @LockTimeout = 30000;
+SELECT @granted AS granted;
+
 -- begin_run
 -- The filtered unique index refuses a second run of the week that has not ended.
 INSERT INTO dbo.pipeline_run (run_id, pipeline_name, batch_week_start, batch_week_end, pipeline_start_time, status, correlation_id,

@@ -4,10 +4,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -30,11 +32,11 @@ from treadle.flows.weekly.sync_fields import (
 arrow: Final[Any] = pa  # their types are unknown to the checker
 parquet: Final[Any] = pq
 CREATE, UPDATE, DELETE, BLOCKED = "create", "update", "delete", "blocked"
-_BATCH_ROWS: Final = 65_536
+_BATCH_ROWS: Final = 98_304
 _COMPARED_ROWS: Final = 500_000  # candidates that are looked up in the acknowledged rows at a time
 _OFFENDERS: Final = 20
 _SEALS: Final = ("seal_1", "seal_2")
-_THREADS: Final = 2
+_THREADS: Final = 3  # on two cores: reading a file ahead leaves gaps
 _PROBLEM = pl.Struct({"rule": pl.String, "field": pl.String, "value": pl.String, "reason": pl.String})
 _CHANGE = pl.Struct({"field": pl.String, "old": pl.String, "new": pl.String})
 
@@ -44,14 +46,43 @@ def after_column(rule: FieldRule) -> str:
     return rule.target if rule.null_policy is NullPolicy.CLEAR else f"after.{rule.target}"
 
 
+class Seals:
+    """A set of 96-bit numbers, at 12 bytes each: sorted by the first 64 bits, and looked up in that order."""
+
+    def __init__(self, batches: Iterable[pl.DataFrame], count: int) -> None:
+        first, second = np.empty(count, np.uint64), np.empty(count, np.uint32)
+        start = 0
+        for batch in batches:
+            end = start + batch.height
+            first[start:end], second[start:end] = _halves(batch)
+            start = end
+        order = np.argsort(first)
+        self._first, self._second = first[order], second[order]
+
+    def hold(self, rows: pl.DataFrame) -> pl.Series:
+        """Whether each row's seal is in the set. Of seals that share their first 64 bits only one is seen: the others' rows are compared by their values."""
+        found = np.zeros(rows.height, np.bool_)
+        if len(self._first) and rows.height:
+            first, second = _halves(rows)
+            order = np.argsort(first)
+            places = np.minimum(np.searchsorted(self._first, first[order]), len(self._first) - 1)
+            found[order] = (self._first[places] == first[order]) & (self._second[places] == second[order])
+        return pl.Series(found)
+
+
+def _halves(rows: pl.DataFrame) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint32]]:
+    first, second = (rows[name].to_numpy() for name in _SEALS)
+    return first, second.astype(np.uint32)  # its lower bits
+
+
 class Diff:
-    """The two sides of one comparison, and the steps of it. Memory: 16 bytes for each acknowledged row, the keys that collide, and some batches."""
+    """The two sides of one comparison, and the steps of it. Memory: 12 bytes for each acknowledged row, the keys that collide, and some batches."""
 
     def __init__(self, mapping: SyncMapping, describe: Describe, today: Path, known: Path, scratch: Path) -> None:
         self.mapping, self._today, self._known = mapping, today, known
         self._candidates, self._missing = scratch / "candidates.parquet", scratch / "missing.parquet"
         self._collisions: pl.DataFrame | None = None
-        self._colliding: _Seals | None = None
+        self._colliding: Seals | None = None
         source = pl.read_parquet_schema(today)
         self._columns = [mapped(rule, describe.fields[rule.target], source[rule.source]) for rule in mapping.rules]
         key = mapping.external_id
@@ -95,7 +126,7 @@ class Diff:
         _refuse_equal_keys(found.filter(pl.col("key").list.n_unique() < pl.col("key").list.len())["key"])
         if found.is_empty():
             return
-        self._colliding = _Seals([found.select(self._key_seals(pl.col("folded")))], found.height)
+        self._colliding = Seals([found.select(self._key_seals(pl.col("folded")))], found.height)
         first, second = pl.col("key").list.get(0), pl.col("key").list.get(1)
         key = pl.col("key")
         self._collisions = (
@@ -104,17 +135,19 @@ class Diff:
             .select("key", collides_with=pl.when(key == pl.col("first")).then("second").otherwise("first"), leads=key == pl.col("first"))
         )
 
-    def find_candidates(self) -> int:
-        """Write the rows that are new, blocked, or whose hash differs, in the order of the metrics; return how many there are.
+    def seal_known(self) -> Seals:
+        """The seals of the acknowledged rows. Needs nothing that the other steps find, so it may run beside `require_unique_keys`.
 
         A seal is one number of a row's key and hash together: a row that is acknowledged as it is has its seal on the other side. Seals are made of
         Polars' own hashes of the keys, which need to be the same within this process only.
         """
-        known = _Seals(self._batches(self._seal_known, self._known, ("external_id", *HASH_COLUMNS)), _count(self._known))
+        return Seals(self._batches(self._seal_known, self._known, ("external_id", *HASH_COLUMNS)), _count(self._known))
+
+    def find_candidates(self, known: Seals) -> int:
+        """Write the rows that are new, blocked, or whose hash differs, in the order of the metrics; return how many there are."""
         found = 0
         with parquet.ParquetWriter(self._candidates, as_arrow(self._map(self._empty_today())).schema, compression="lz4") as writer:
-            for rows in self._batches(self._map, self._today, self._sources):
-                candidates = rows.filter(~known.hold(rows) | rows["blocked"])
+            for candidates in self._batches(partial(self._candidates_among, known), self._today, self._sources):
                 found += candidates.height
                 if candidates.height:
                     writer.write_table(as_arrow(candidates))
@@ -151,7 +184,7 @@ class Diff:
 
     def write_missing(self) -> int:
         """Note the acknowledged rows that we created and the metrics no longer have; return how many there are."""
-        today = _Seals(self._batches(self._key_of_today, self._today, (self.mapping.external_id.source,)), _count(self._today))
+        today = Seals(self._batches(self._key_of_today, self._today, (self.mapping.external_id.source,)), _count(self._today))
         rows = self._batches(self._key_of_known, self._known, ("external_id", "created_by_us"))
         gone = [batch.filter(~today.hold(batch) & batch["created_by_us"]).select("external_id") for batch in rows]
         pl.concat(gone).sort("external_id").write_parquet(self._missing)
@@ -195,11 +228,15 @@ class Diff:
         hashed = fields.hstack(row_hashes(fields.select(self.mapping.fields)))
         return hashed.with_columns(self._seals(pl.col(self.mapping.external_id.target)))
 
+    def _candidates_among(self, known: Seals, rows: pl.DataFrame) -> pl.DataFrame:
+        fields = self._map(rows)
+        return fields.filter(~known.hold(fields) | fields["blocked"])
+
     def _seal_known(self, rows: pl.DataFrame) -> pl.DataFrame:
         return rows.select(self._seals(pl.col("external_id")))
 
     def _seals(self, key: pl.Expr) -> list[pl.Expr]:
-        """128 bits of the key and of the row's hash together."""
+        """128 bits of the key and of the row's hash together, of which `Seals` keeps 96."""
         folded = self._fold(key)
         return [
             (folded.hash(seed) ^ pl.col(name).reinterpret(signed=False)).alias(seal)
@@ -371,30 +408,6 @@ def _spread(rows: pl.DataFrame, chosen: pl.Series, lists: Sequence[Any]) -> pl.D
     """The lists as the column `problems` of the chosen rows; null for the others."""
     places = pl.DataFrame({"place": chosen.arg_true(), "problems": pl.Series(lists, dtype=pl.List(_PROBLEM))})
     return rows.with_row_index("place").join(places, on="place", how="left", maintain_order="left").drop("place")
-
-
-class _Seals:
-    """A set of 128-bit numbers, at 16 bytes each: sorted by the first half, and looked up in that order."""
-
-    def __init__(self, batches: Iterable[pl.DataFrame], count: int) -> None:
-        first, second = np.empty(count, np.uint64), np.empty(count, np.uint64)
-        start = 0
-        for batch in batches:
-            end = start + batch.height
-            first[start:end], second[start:end] = (batch[name].to_numpy() for name in _SEALS)
-            start = end
-        order = np.argsort(first)
-        self._first, self._second = first[order], second[order]
-
-    def hold(self, rows: pl.DataFrame) -> pl.Series:
-        """Whether each row's seal is in the set. Of seals that share their first half only one is seen: the others' rows are compared by their values."""
-        found = np.zeros(rows.height, np.bool_)
-        if len(self._first) and rows.height:
-            first, second = (rows[name].to_numpy() for name in _SEALS)
-            order = np.argsort(first)
-            places = np.minimum(np.searchsorted(self._first, first[order]), len(self._first) - 1)
-            found[order] = (self._first[places] == first[order]) & (self._second[places] == second[order])
-        return pl.Series(found)
 
 
 def _count(path: Path) -> int:

@@ -1,5 +1,6 @@
 """What came of the stage SYNC, and the way to the module that carries it out."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Final, Protocol
@@ -92,6 +93,16 @@ def refused_rows(services: WeeklyServices, week: Week) -> list[Any]:
 def retry_refused(services: WeeklyServices, week: Week, *, report: Report, check: Check) -> Any:
     """Send the refused rows of a week again, those alone. Raises InvalidInput as `sync_week`."""
     return _deliver("retry_refused")(services, week, report=report, check=check)
+
+
+def require_all_taken(week: Week, counts: Mapping[str, int]) -> None:
+    """Raise OperationFailed when rows that were sent again are refused again, or wait again."""
+    if counts["refused"] or counts["pending"]:
+        raise OperationFailed(
+            f"Of the rows sent again, {counts['refused']:,} were refused again, and {counts['pending']:,} are pending.",
+            hint=f"See why with: treadle weekly rejects ls --week-start {week.start} --week-end {week.end}",
+            details=dict(counts),
+        )
 
 
 def _deliver(name: str) -> Any:

@@ -8,6 +8,7 @@ from treadle.sandbox.clock import Clock
 from treadle.sandbox.faults import FaultScript
 from treadle.sandbox.salesforce.allocations import Allocations
 from treadle.sandbox.salesforce.identity import Identity, SalesforceCredentials
+from treadle.sandbox.salesforce.ids import id_of
 from treadle.sandbox.salesforce.ingest import IngestJobs
 from treadle.sandbox.salesforce.org import Org
 from treadle.sandbox.salesforce.records import Records
@@ -51,6 +52,13 @@ class SalesforceCloud:
     def record(self, external_id: str, sobject: str = CUSTOMER_WEEKLY_METRIC.name) -> dict[str, Any]:
         """For tests: the live record with this external id. Raises Refused."""
         return self.org.read_by_key(self._object(sobject), external_id, "66.0")
+
+    def open_job_of_another(self, sobject: str = CUSTOMER_WEEKLY_METRIC.name) -> str:
+        """For tests: another user of the org begins to bring rows of this object; returns the id of the job, which waits for its rows."""
+        target = self._object(sobject)
+        key = next(field.name for field in target.own_fields if field.external_id)
+        wish = {"object": target.name, "operation": "upsert", "externalIdFieldName": key}
+        return str(self.jobs.create(wish, "66.0", created_by=id_of("005", 2))["id"])
 
     def forget_everything(self) -> None:
         """For tests: an org without records, jobs and counts, with the usual options."""

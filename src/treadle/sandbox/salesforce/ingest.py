@@ -41,9 +41,9 @@ class IngestJobs:
         self._allocations = allocations
         self.work = IngestWork(workshop, allocations, self._file)
 
-    def create(self, wish: Mapping[str, Any], version: str) -> dict[str, Any]:
+    def create(self, wish: Mapping[str, Any], version: str, *, created_by: str = USER_ID) -> dict[str, Any]:
         """Create a job; its state is Open. Raises Refused."""
-        kept = _checked(wish) | {"apiVersion": float(version)}
+        kept = _checked(wish) | {"apiVersion": float(version), "createdById": created_by}
         if not self._allocations.remaining(_BATCHES):
             raise Refused(400, "EXCEEDEDQUOTA", "ExceededQuota : ApiBatchItems Limit exceeded.")
         job = self._records.rows("create_job", wish=json.dumps(kept), now=self._now())[0]
@@ -199,7 +199,7 @@ class IngestJobs:
             "id": _id(job),
             "operation": wish["operation"],
             "object": wish["object"],
-            "createdById": USER_ID,
+            "createdById": wish.get("createdById", USER_ID),
             "createdDate": job["created_at"],
             "systemModstamp": job["modified_at"],
             "state": job["state"],
