@@ -1,4 +1,4 @@
-"""`python -m bench [--large] [--only sales|control|jobs|api|portal|weekly] [--cases FILE …] [--rounds N]`: measure, print the tables, and write them to bench/RESULTS.md."""
+"""`python -m bench [--large] [--only sales|control|jobs|api|portal|weekly|scenario] [--cases FILE …] [--rounds N]`: measure, print the tables, and write them to bench/RESULTS.md."""
 
 import argparse
 import os
@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import api, control_plane, jobs, portal, sales_flow, weekly_metrics, weekly_sync, weekly_transform
+from bench import api, control_plane, jobs, portal, sales_flow, scenario, weekly_metrics, weekly_sync, weekly_transform
 from bench.table import Row, markdown, sections, sections_of
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
@@ -31,6 +31,8 @@ def main() -> None:
         rows += weekly_transform.run(large=options.large, rounds=options.rounds)
         rows += weekly_metrics.run()
         rows += weekly_sync.run()
+    if options.only in {None, "scenario"}:
+        rows += scenario.run()
     print(markdown(rows))
     _record(rows)
 
@@ -46,7 +48,7 @@ def _record(rows: list[Row]) -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--large", action="store_true", help="ten million rows, too: takes half an hour and 10 GB of disk")
-    parser.add_argument("--only", choices=("sales", "control", "jobs", "api", "portal", "weekly"), help="one of the parts")
+    parser.add_argument("--only", choices=("sales", "control", "jobs", "api", "portal", "weekly", "scenario"), help="one of the parts")
     parser.add_argument("--cases", nargs="+", default=(), metavar="FILE", help="only these inputs of the sales flow, such as sales_10m.csv")
     parser.add_argument(
         "--rounds", type=int, help="how often each variant of the sales flow runs, instead of the number that suits its input"

@@ -14,7 +14,7 @@ import typer
 from pydantic_core import PydanticUndefined
 from typer.main import get_command
 
-from treadle import settings, settings_weekly
+from treadle import settings, settings_scenario, settings_weekly
 from treadle.cli.commands import app
 from treadle.cli.exit_codes import EXIT_CODES, EXIT_MEANINGS
 
@@ -24,10 +24,13 @@ REFERENCE = Path(__file__).parent / "reference"
 def settings_page() -> str:
     """Every setting with its default and meaning."""
     weekly = settings_weekly.WeeklySettings.model_fields
-    own = [name for name in settings.Settings.model_fields if name not in weekly]
+    scenario = settings_scenario.ScenarioSettings.model_fields
+    own = [name for name in settings.Settings.model_fields if name not in {*weekly, *scenario}]
     lines = ["# Settings", "", (settings.__doc__ or "").strip(), "", *_settings_table(own, _remarks(settings, "Settings"))]
     lines += ["", "## The weekly flow", "", (settings_weekly.__doc__ or "").strip(), ""]
     lines += _settings_table(list(weekly), _remarks(settings_weekly, "WeeklySettings"))
+    lines += ["", "## The scenario flow", "", (settings_scenario.__doc__ or "").strip(), ""]
+    lines += _settings_table(list(scenario), _remarks(settings_scenario, "ScenarioSettings"))
     return "\n".join(lines) + "\n"
 
 

@@ -35,8 +35,13 @@ LOOKS: Final[Mapping[str, Look]] = {
     "DUE": Look("▷", ":material/event_upcoming:", "Due", "blue"),
     "NOT_OVER": Look("◌", ":material/hourglass_empty:", "Not over", "gray"),
     "NEVER_RUN": Look("–", ":material/calendar_today:", "No run", "gray"),
+    "WAITING": Look("◌", ":material/pending:", "Waiting", "gray"),
+    "BUILT": Look("●", ":material/check_circle:", "Built", "green"),
+    "BUILDING": Look("◑", ":material/progress_activity:", "Building", "blue"),
+    "REMOVING": Look("◑", ":material/progress_activity:", "Removing", "orange"),
+    "NOT_BUILT": Look("○", ":material/pending:", "Not built", "gray"),
 }
-"""Runs, background jobs and their steps share these words; the weekly flow has some of its own, and its weeks the last four."""
+"""Runs, background jobs and their steps share these words; the weekly flow has some of its own, and its weeks four; the last five are of scenarios."""
 
 UNKNOWN: Final = Look("?", ":material/help:", "Unknown", "orange")
 

@@ -18,6 +18,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_va
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from treadle.errors import InvalidInput, MissingSettings
+from treadle.settings_scenario import ScenarioSettings
 from treadle.settings_weekly import WeeklySettings
 
 STATE_FILE_NAME = "treadle.env"
@@ -80,7 +81,7 @@ RoleName = Literal["viewer", "operator", "admin"]
 RoleMap = Annotated[str, AfterValidator(_role_map)]
 
 
-class Settings(WeeklySettings):
+class Settings(WeeklySettings, ScenarioSettings):
     """All settings, under the names of the environment variables in lower case. A secret shows as `**********` wherever it is printed."""
 
     model_config = SettingsConfigDict(extra="ignore", env_file=".env", env_ignore_empty=True, toml_file=SECRETS_TOML, frozen=True)
@@ -234,7 +235,7 @@ class Settings(WeeklySettings):
             self.portal_cookie_secret,
         )
         signing = self.notify_webhook_secret.get_secret_value().split() if self.notify_webhook_secret else []
-        return (*(secret.get_secret_value() for secret in found if secret), *signing, *self.weekly_secrets)
+        return (*(secret.get_secret_value() for secret in found if secret), *signing, *self.weekly_secrets, *self.scenario_secrets)
 
 
 class _LowerCaseToml(TomlConfigSettingsSource):

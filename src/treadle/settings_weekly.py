@@ -7,6 +7,7 @@ it lacks itself.
 from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings
@@ -14,6 +15,7 @@ from pydantic_settings import BaseSettings
 from treadle.errors import MissingSettings
 
 Part = Literal["events", "salesforce"]
+_THIS_MACHINE: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 def _https_base(value: str) -> str:
@@ -24,8 +26,15 @@ def _https_base(value: str) -> str:
 
 
 def _lineage_base(value: str) -> str:
-    """Return the address without a trailing slash; in clear text only to this machine."""
-    if not value.startswith(("https://", "http://localhost", "http://127.0.0.1", "http://[::1]")):
+    """Return the address without a trailing slash; in clear text only to this machine, which the host must be as a whole."""
+    try:
+        parts = urlsplit(value)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise ValueError("must be an address such as https://host/path") from error
+    if "@" in parts.netloc:
+        raise ValueError("must not have a user or password in it; OPENLINEAGE_API_KEY is sent beside it")
+    if not host or not (parts.scheme == "https" or (parts.scheme == "http" and host in _THIS_MACHINE)):
         raise ValueError("must start with https://, or with http:// on this machine")
     return value.rstrip("/")
 

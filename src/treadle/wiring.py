@@ -8,6 +8,7 @@ from functools import partial
 
 from treadle import __version__
 from treadle.actions.services import Limits, Services
+from treadle.clients.addresses import leads_elsewhere
 from treadle.clients.entra import credential
 from treadle.clients.fabric import FabricClient, ItemId, WorkspaceId
 from treadle.clients.onelake import OneLakeClient
@@ -21,10 +22,13 @@ from treadle.flows.sales.drive import drive_run
 from treadle.flows.sales.jobs import sales_kinds, sales_recurrings
 from treadle.flows.sales.notifications import Notifications, sweep_notices
 from treadle.flows.sales.services import SalesServices
+from treadle.flows.scenario.jobs import scenario_clean_ups, scenario_kinds
+from treadle.flows.scenario.provision_item import item_kind
 from treadle.flows.weekly.clean_up import weekly_clean_ups
 from treadle.flows.weekly.jobs import weekly_kinds
 from treadle.settings import Settings
-from treadle.wiring_weekly import WeeklyOpener, leads_elsewhere
+from treadle.wiring_scenario import ScenarioOpener
+from treadle.wiring_weekly import WeeklyOpener
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +42,16 @@ class Wiring:
     lake: OneLakeClient
     sales: SalesServices
     weekly: WeeklyOpener  # call it for the weekly flow's services
+    scenarios: ScenarioOpener  # the same for the scenario flow's
 
     @property
     def services(self) -> Services:
         """What the actions work with: the one way in for commands, API and portal."""
         settings, sales = self.settings, self.sales
         limits = Limits(upload_bytes=sales.upload_limit_bytes)
-        return Services(sales, self.database, self.own, settings.treadle_environment, sales.app_version, limits, self.weekly)
+        return Services(
+            sales, self.database, self.own, settings.treadle_environment, sales.app_version, limits, self.weekly, self.scenarios
+        )
 
     def worker(self) -> Worker:
         """A worker that drives the runs of all flows."""
@@ -54,10 +61,15 @@ class Wiring:
         """A worker that does background jobs of all kinds, and asks for those that recur."""
         return JobWorker(self.own, by_name(self.job_kinds()), recurrings=self.recurring_jobs(), slots=self.settings.treadle_job_slots)
 
+    def scenario_worker(self) -> JobWorker:
+        """A worker for builds and removals of scenarios alone: for who waits for one, and nobody else does it."""
+        return JobWorker(self.own, by_name(scenario_kinds(self.scenarios)))
+
     def job_kinds(self) -> tuple[Kind, ...]:
         """Every kind of background job there is; the one place where a kind becomes known."""
-        clean_ups = weekly_clean_ups(self.weekly)
-        return (*sales_kinds(self.sales, self.own, self.notifications, clean_ups), *weekly_kinds(self.weekly))
+        clean_ups = scenario_clean_ups(self.scenarios) | weekly_clean_ups(self.weekly)
+        sales = sales_kinds(self.sales, self.own, self.notifications, clean_ups)
+        return (*sales, *weekly_kinds(self.weekly), *scenario_kinds(self.scenarios), item_kind(self.scenarios))
 
     def recurring_jobs(self) -> tuple[Recurring, ...]:
         """What a standing worker asks for again and again."""
@@ -133,8 +145,9 @@ def wired(settings: Settings, *, database_wait_seconds: float = 30) -> Generator
         poll_seconds_max=settings.treadle_poll_seconds_max,
     )
     weekly = WeeklyOpener(settings, own, lake, entra, __version__)
+    scenarios = ScenarioOpener(settings, own, fabric, lake, entra)
     try:
-        yield Wiring(settings, database, own, fabric, lake, sales, weekly)
+        yield Wiring(settings, database, own, fabric, lake, sales, weekly, scenarios)
     finally:
-        for part in (weekly, own, database, lake, fabric):
+        for part in (scenarios, weekly, own, database, lake, fabric):
             part.close()

@@ -1,10 +1,9 @@
 """Builds what the weekly flow works with. Its settings are asked for only when a command needs them."""
 
 import threading
-from ipaddress import ip_address
 from pathlib import Path
-from urllib.parse import urlsplit
 
+from treadle.clients.addresses import leads_elsewhere
 from treadle.clients.events_api import EventsApi
 from treadle.clients.onelake import AdlsClient, LakeClient
 from treadle.clients.salesforce import SalesforceClient
@@ -152,12 +151,3 @@ def _private_key(path: Path | None) -> str | None:
         return path.read_text(encoding="ascii") if path else None
     except (OSError, ValueError) as error:
         raise InvalidInput(f"{path} cannot be read as a private key.", hint="Correct SALESFORCE_PRIVATE_KEY_FILE.") from error
-
-
-def leads_elsewhere(url: str) -> bool:
-    """Whether an address is beyond this machine."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return not ip_address(host).is_loopback
-    except ValueError:
-        return host != "localhost"

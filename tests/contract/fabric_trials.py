@@ -6,9 +6,20 @@ import threading
 import time
 import uuid
 
+from treadle.sandbox.fabric.cloud import FabricCloud
+from treadle.sandbox.faults import FaultScript
+from treadle.sandbox.kusto.cloud import KustoCloud
+
 TERMINAL = {"Completed", "Failed", "Cancelled", "Deduped"}
 NOTEBOOK_HEAD = "# Fabric notebook source\n\n"
 MARKER = "********************"
+
+
+def cloud_of(folder, clock, lake):
+    """Fabric alone, from a state folder, without the services before it."""
+    faults = FaultScript()
+    kusto = KustoCloud(folder / "kusto", clock, faults, lake, public_url="https://localhost:2", lake_urls=())
+    return FabricCloud(folder / "fabric", clock, faults, lake, kusto, public_url="https://localhost:1")
 
 
 def encode(text):

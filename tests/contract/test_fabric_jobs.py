@@ -11,10 +11,9 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from tests.contract.fabric_trials import FabricCaller, error_of, notebook_source, part, until
+from tests.contract.fabric_trials import FabricCaller, cloud_of, error_of, notebook_source, part, until
 
 from treadle.sandbox.clock import Clock
-from treadle.sandbox.fabric.cloud import FabricCloud
 from treadle.sandbox.fabric.items import insert_item, read_new_item
 from treadle.sandbox.fabric.job_log import (
     JobEnd,
@@ -28,7 +27,6 @@ from treadle.sandbox.fabric.job_log import (
     save_activity_run,
 )
 from treadle.sandbox.fabric.workspaces import create_workspace
-from treadle.sandbox.faults import FaultScript
 from treadle.sandbox.onelake.store import LakeStore
 
 NOWHERE = "11111111-2222-3333-4444-555555555555"
@@ -252,7 +250,7 @@ def test_deleting_an_item_cancels_its_job(fabric, workspace, slow):
 def open_cloud(folder):
     clock = Clock()
     lake = LakeStore(folder, clock)
-    return FabricCloud(folder / "fabric", clock, FaultScript(), lake, public_url="https://localhost:1"), lake
+    return cloud_of(folder, clock, lake), lake
 
 
 def fill(cloud):
@@ -316,19 +314,17 @@ SANDBOX_PROCESS = f"""
 import json, sys, threading
 from pathlib import Path
 sys.path.insert(0, {str(Path(__file__).parents[2])!r})
-from tests.contract.fabric_trials import notebook_source, part
+from tests.contract.fabric_trials import cloud_of, notebook_source, part
 from treadle.sandbox.clock import Clock
-from treadle.sandbox.fabric.cloud import FabricCloud
 from treadle.sandbox.fabric.items import insert_item, read_new_item
 from treadle.sandbox.fabric.job_log import NewJob, insert_job
 from treadle.sandbox.fabric.workspaces import create_workspace
-from treadle.sandbox.faults import FaultScript
 from treadle.sandbox.onelake.store import LakeStore
 
 folder, witness = Path(sys.argv[1]), sys.argv[2]
 folder.mkdir()
 clock = Clock()
-cloud = FabricCloud(folder / "fabric", clock, FaultScript(), LakeStore(folder, clock), public_url="https://localhost:1")
+cloud = cloud_of(folder, clock, LakeStore(folder, clock))
 source = notebook_source(f"import os, threading\\nopen({{witness!r}}, 'w').write(str(os.getpid()))\\nthreading.Event().wait()")
 workspace = create_workspace(cloud.shop.records, name="w", description=None, capacity=None, owner_id="o")
 body = {{"displayName": "n", "definition": {{"parts": [part("notebook-content.py", source)]}}}}

@@ -55,7 +55,16 @@ def place(fabric):
     pipeline = fabric.pipeline(workspace)
     folder = fabric.post(f"/workspaces/{workspace}/folders", {"displayName": "f"}).json()["id"]
     job = fabric.run_to_end(workspace, pipeline)["id"]
-    yield {"workspace": workspace, "item": pipeline, "folder": folder, "job": job, "job_type": "Pipeline", "operation": NOWHERE}
+    yield {
+        "workspace": workspace,
+        "item": pipeline,
+        "folder": folder,
+        "job": job,
+        "job_type": "Pipeline",
+        "operation": NOWHERE,
+        "table": "t",
+        "schema": "dbo",
+    }
     fabric.call("DELETE", f"/workspaces/{workspace}", 200)
 
 

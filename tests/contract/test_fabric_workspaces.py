@@ -185,6 +185,6 @@ def test_what_is_not_modelled_says_so_by_name(fabric):
         assert error_of(answer, 501) == "NotModelled"
         assert f"GET /v1{path}" in answer.json()["message"]
     assert (
-        "items of type Ontology"
-        in fabric.post(f"/workspaces/{workspace}/items", {"displayName": "o", "type": "Ontology"}).json()["message"]
+        "items of type Warehouse"
+        in fabric.post(f"/workspaces/{workspace}/items", {"displayName": "w", "type": "Warehouse"}).json()["message"]
     )

@@ -124,7 +124,9 @@ def test_a_database_that_is_not_there_is_told_at_once_and_without_the_password(t
             database.now()
         with pytest.raises(Unavailable):
             database.hold_advisory_lock("x")
-    assert "planted-secret" not in str(caught.value) + str(caught.value.details) + repr(caught.value.__cause__)
+    assert caught.value.message == "The database cannot be reached."
+    assert str(tmp_path) in (caught.value.hint or "")
+    assert "planted-secret" not in f"{caught.value.hint}" + str(caught.value) + str(caught.value.details) + repr(caught.value.__cause__)
 
 
 def test_a_closed_database_says_so(database):

@@ -154,6 +154,22 @@ def test_the_checkpoint_moves_week_by_week_and_never_past_one_that_is_not_proces
     assert (again.moved, state.checkpoint()) == (False, caught_up.checkpoint)
 
 
+def test_a_shorter_span_leaves_the_checkpoint_on_its_weekday(state):
+    succeed(state, begin(state))
+    part = Week(WEEK.next.start, WEEK.next.start + timedelta(days=1))
+    held = succeed(state, begin(state, part))
+    assert (held.moved, held.checkpoint.next) == (False, WEEK.next)
+
+
+def test_runs_of_years_that_are_refused_today_can_still_be_listed(state, as_owner):
+    run = begin(state)
+    years = "UPDATE treadle.pipeline_run SET batch_week_start = '0001-01-01', batch_week_end = '9999-12-31' WHERE run_id = %s"
+    as_owner(years, run.run_id)
+    (found,) = state.list_runs()
+    assert (str(found.week), found.complete) == ("0001-01-01…9999-12-31", False)
+    assert state.runs_of_week(found.week) == [found]
+
+
 def test_a_local_success_neither_moves_the_checkpoint_nor_counts_as_complete(state):
     succeed(state, begin(state))
     local = succeed(state, begin(state, WEEK.next.next), advance=False, synced=False)
@@ -211,7 +227,9 @@ def test_the_checkpoint_moves_by_pure_rules():
     assert advanced(kept, WEEK.next, (), NOW) is None
     assert advanced(Checkpoint(WEEK.next, WEEK, NOW), WEEK, (), NOW) is None
     odd = Week(date(2019, 12, 2), date(2019, 12, 4))
-    assert advanced(kept, odd, (), NOW).next == week_of(date(2019, 12, 5))
+    assert advanced(None, odd, (), NOW).next == week_of(date(2019, 12, 5))
+    assert advanced(kept, odd, (), NOW) is None
+    assert advanced(Checkpoint(odd, None, NOW), odd, (), NOW).last == odd
     assert (is_stale(kept, NOW + timedelta(days=14)), is_stale(kept, NOW + timedelta(days=14, seconds=1))) == (False, True)
     assert weeks_between(date(2019, 12, 2), date(2019, 12, 22)) == [WEEK, WEEK.next, WEEK.next.next]
     assert weeks_between(date(2019, 12, 2), date(2019, 12, 1)) == []

@@ -13,7 +13,7 @@ import pytest
 
 from tests import canaries
 from tests.flows.conftest import lake_snapshot
-from treadle.actions import audit, deploy, files, jobs, lock, results, runs, tokens, weekly
+from treadle.actions import audit, connections, deploy, documents, files, jobs, lock, results, runs, scenarios, tokens, weekly
 from treadle.actions.services import Services
 from treadle.control import tokens as kept_tokens
 from treadle.control.access import Principal, Right, Role, allowed, local_principal
@@ -26,6 +26,7 @@ from treadle.control.states import RunStatus
 from treadle.errors import Conflict, InvalidInput, NotFound, PermissionDenied
 from treadle.flows.sales.deploy import NOTEBOOKS
 from treadle.flows.sales.lakehouse import IMPORT, import_path
+from treadle.flows.scenario.plan import Kind
 from treadle.flows.weekly.flow import WeekOptions
 from treadle.flows.weekly.record import Stage
 from treadle.flows.weekly.week import week_of
@@ -36,7 +37,7 @@ NOBODY = Principal("oidc:i|s", "nobody", None, "oidc")
 
 @pytest.fixture
 def services(treadle) -> Services:
-    return Services(treadle.sales, treadle.database, treadle.own, "SANDBOX", "0.0.0", weekly=treadle.weekly)
+    return Services(treadle.sales, treadle.database, treadle.own, "SANDBOX", "0.0.0", weekly=treadle.weekly, scenarios=treadle.scenarios)
 
 
 @pytest.fixture
@@ -74,6 +75,21 @@ def unbegun(act: Callable[[Services, Principal], object]) -> Callable[[Services,
 
     return try_it
 
+
+def without_archives(
+    right: Right, act: Callable[[Services, Principal, scenarios.Asked], object]
+) -> tuple[Right, Callable[[Services, Principal], object]]:
+    """Permitted, and then refused because there is nothing to build."""
+
+    def try_it(services: Services, who: Principal) -> None:
+        with pytest.raises(InvalidInput, match="nothing to build") if allowed(who, right) else nullcontext():
+            act(services, who, NOTHING)
+
+    return right, try_it
+
+
+NOTHING = scenarios.Asked(None, None, str(ID), "ops")
+WISH = scenarios.ItemWish(Kind.LAKEHOUSE, str(ID), "ops", "lakehouse")
 
 ACTIONS: dict[str, tuple[Right, Callable[[Services, Principal], object]]] = {
     "runs.start": (Right.RUNS_START, lambda s, who: runs.start(s, who, "absent.csv")),
@@ -118,7 +134,7 @@ ACTIONS: dict[str, tuple[Right, Callable[[Services, Principal], object]]] = {
     "weekly.run_details": (Right.RUNS_READ, lambda s, who: weekly.run_details(s, who, ID)),
     "weekly.week_due": (Right.RUNS_READ, weekly.week_due),
     "weekly.run": (Right.RUNS_START, unbegun(lambda s, who: weekly.run(s, who, FAR, WISHES))),
-    "weekly.run_stage": (Right.RUNS_START, lambda s, who: weekly.run_stage(s, who, FAR, Stage.TRANSFORM, WISHES)),
+    "weekly.run_stage": (Right.RUNS_START, unbegun(lambda s, who: weekly.run_stage(s, who, FAR, Stage.TRANSFORM, WISHES))),
     "weekly.plan": (Right.RUNS_READ, lambda s, who: weekly.plan(s, who, FAR)),
     "weekly.plan_changes": (Right.RUNS_READ, changes_of_an_absent_plan),
     "weekly.plan_backfill": (Right.RUNS_READ, lambda s, who: weekly.plan_backfill(s, who, FAR.start, FAR.end)),
@@ -133,6 +149,35 @@ ACTIONS: dict[str, tuple[Right, Callable[[Services, Principal], object]]] = {
     "weekly.export_rejects": (Right.RUNS_READ, lambda s, who: weekly.export_rejects(s, who, FAR, Path("absent.csv"))),
     "weekly.list_refused": (Right.RUNS_READ, lambda s, who: weekly.list_refused(s, who, FAR)),
     "weekly.check_api": (Right.RUNS_READ, weekly.check_api),
+    "scenarios.plan": without_archives(Right.SCENARIOS_READ, lambda s, who, asked: scenarios.plan(s, who, asked, {})),
+    "scenarios.build": without_archives(Right.SCENARIOS_BUILD, lambda s, who, asked: scenarios.build(s, who, asked, {})),
+    "scenarios.provision": without_archives(Right.SCENARIOS_BUILD, lambda s, who, asked: scenarios.provision(s, who, asked, {})),
+    "scenarios.provision_one": (Right.SCENARIOS_BUILD, lambda s, who: scenarios.provision_one(s, who, WISH)),
+    "scenarios.plan_destroy": (Right.SCENARIOS_READ, lambda s, who: scenarios.plan_destroy(s, who, "absent")),
+    "scenarios.survey_destroy": (Right.SCENARIOS_READ, lambda s, who: scenarios.survey_destroy(s, who, "absent")),
+    "scenarios.destroy": (Right.SCENARIOS_BUILD, lambda s, who: scenarios.destroy(s, who, "absent")),
+    "scenarios.list_scenarios": (Right.SCENARIOS_READ, scenarios.list_scenarios),
+    "scenarios.get_scenario": (Right.SCENARIOS_READ, lambda s, who: scenarios.get_scenario(s, who, "absent")),
+    "scenarios.query": (Right.SCENARIOS_READ, lambda s, who: scenarios.query(s, who, "absent", "RETURN 1")),
+    "scenarios.query_model": (Right.SCENARIOS_READ, lambda s, who: scenarios.query_model(s, who, str(ID), str(ID), "RETURN 1")),
+    "scenarios.upload_jobs": (Right.SCENARIOS_READ, scenarios.upload_jobs),
+    "scenarios.get_upload_job": (Right.SCENARIOS_READ, lambda s, who: scenarios.get_upload_job(s, who, ID)),
+    "scenarios.cancel_upload_job": (Right.SCENARIOS_BUILD, lambda s, who: scenarios.cancel_upload_job(s, who, ID)),
+    "scenarios.retry_upload_job": (Right.SCENARIOS_BUILD, lambda s, who: scenarios.retry_upload_job(s, who, ID)),
+    "scenarios.delete_upload_job": (Right.SCENARIOS_BUILD, lambda s, who: scenarios.delete_upload_job(s, who, ID)),
+    "scenarios.status": (Right.SCENARIOS_READ, scenarios.status),
+    "connections.list_connections": (Right.SCENARIOS_READ, connections.list_connections),
+    "connections.active": (Right.SCENARIOS_READ, connections.active),
+    "connections.add_connection": (Right.CONNECTIONS_MANAGE, lambda s, who: connections.add_connection(s, who, str(ID))),
+    "connections.select_connection": (Right.CONNECTIONS_MANAGE, lambda s, who: connections.select_connection(s, who, str(ID))),
+    "connections.delete_connection": (Right.CONNECTIONS_MANAGE, lambda s, who: connections.delete_connection(s, who, str(ID))),
+    "documents.list_container": (Right.SCENARIOS_READ, lambda s, who: documents.list_container(s, who, "scenarios")),
+    "documents.get": (Right.SCENARIOS_READ, lambda s, who: documents.get(s, who, "scenarios", "absent")),
+    "documents.put": (Right.DOCUMENTS_WRITE, lambda s, who: documents.put(s, who, "upload-jobs", "absent", {})),
+    "documents.delete": (Right.DOCUMENTS_WRITE, lambda s, who: documents.delete(s, who, "scenarios", "absent")),
+    "documents.list_documents": (Right.SCENARIOS_READ, lambda s, who: documents.list_documents(s, who, "absent")),
+    "documents.search": (Right.SCENARIOS_READ, lambda s, who: documents.search(s, who, "absent", "fibre")),
+    "documents.read": (Right.SCENARIOS_READ, lambda s, who: documents.read(s, who, "absent", "absent")),
     "audit.list_audit": (Right.AUDIT_READ, audit.list_audit),
     "audit.verify": (Right.AUDIT_READ, audit.verify),
 }

@@ -16,6 +16,7 @@ import xlsxwriter
 from treadle.errors import InvalidInput
 from treadle.flows.sales.inspect_file import inspect_file
 from treadle.flows.sales.isolation import Limits, run_isolated
+from treadle.flows.sales.reading.container import is_refused_whole
 
 MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
 HEADER = '<row r="1"><c r="A1" t="inlineStr"><is><t>order_id</t></is></c><c r="B1" t="inlineStr"><is><t>revenue</t></is></c></row>'
@@ -100,6 +101,8 @@ def test_a_zip_bomb_is_refused_by_its_directory_without_unpacking(tmp_path):
     error = refusal(path)
     assert "zip bomb" in error.message
     assert "not unpacked" in error.message
+    assert (error.hint or "").startswith("Do not open it.")
+    assert is_refused_whole(error.details)
 
 
 def test_a_zip_bomb_whose_directory_lies_about_its_size_does_not_fill_the_memory(tmp_path):

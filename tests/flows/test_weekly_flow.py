@@ -4,6 +4,8 @@ import dataclasses
 import hashlib
 import json
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
@@ -19,6 +21,7 @@ from pydantic import SecretStr
 
 from tests.flows.conftest import lake_folder
 from tests.flows.weekly_place import open_weekly, weekly
+from treadle.clients.events_api import EventsApi
 from treadle.control.jobs.kinds import by_name
 from treadle.control.jobs.queue import enqueue, get_job
 from treadle.control.jobs.run import Stopping
@@ -32,7 +35,9 @@ from treadle.flows.weekly.flow import WeekOptions, plan_week, run_stage, run_wee
 from treadle.flows.weekly.jobs import backfill_job, run_job, weekly_kinds
 from treadle.flows.weekly.record import RunStatus, Stage, StageStatus
 from treadle.flows.weekly.status import run_details, standing
+from treadle.flows.weekly.sync_fields import CUSTOMER_WEEKLY
 from treadle.flows.weekly.sync_outcome import counts_of
+from treadle.flows.weekly.sync_plan import describe_changes
 from treadle.flows.weekly.week import Week, week_of
 from treadle.sandbox.faults import FaultRule
 
@@ -182,6 +187,13 @@ def test_rows_that_are_pending_are_told_with_what_sends_them(weekly, environment
     assert odd.warning.startswith("1,200 rows are pending; send them with:")
     assert odd.warning.endswith("--week-end 2019-12-02")
     assert dataclasses.replace(outcome, pending=0).warning is None
+    both = dataclasses.replace(outcome, refused=2, pending=1, next_week=week_of(WEEK.start))
+    assert both.warning.splitlines()[1] == "2 rows were refused; see why with: treadle weekly rejects ls --week-start 2019-12-02"
+    assert len(both.warning.splitlines()) == 2
+    odd = dataclasses.replace(odd, pending=0, next_week=WEEK)
+    assert (
+        odd.warning == "The checkpoint stays before 2019-12-02…2019-12-08: 2019-12-02…2019-12-02 is another span, with days of that week."
+    )
 
 
 def test_a_week_that_is_done_is_left_alone_and_what_the_lake_lost_is_sent_again(weekly, environment):
@@ -270,6 +282,66 @@ def test_a_refused_batch_leaves_its_rejects_to_be_looked_at(weekly, tmp_path):
         rejects.show_reject(path, 10**9)
 
 
+@pytest.mark.parametrize("by_stage", [False, True])
+def test_behind_data_that_did_not_pass_the_week_is_fetched_anew(weekly, open_weekly, environment, by_stage):
+    bad = week_of(date(2019, 12, 9))
+    with pytest.raises(OperationFailed, match="more than the 1 %") as failed:
+        run_week(open_weekly(reject_threshold_pct=1.0), bad, ADA)
+    assert "treadle weekly run --week-start 2019-12-09" in failed.value.hint
+    asked = len(api_calls(environment))
+    again = run_stage(weekly, bad, Stage.EXTRACT, ADA) if by_stage else run_week(weekly, bad, ADA)
+    assert len(api_calls(environment)) - asked >= again.rows_fetched / 1000, "the source may have been mended"
+    asked = len(api_calls(environment))
+    run_week(weekly, bad, ADA)
+    assert len(api_calls(environment)) == asked
+
+
+def test_behind_a_refused_batch_a_system_that_is_away_leaves_what_was_fetched_anew(weekly, open_weekly, environment):
+    worst = week_of(date(2020, 1, 13))
+    with pytest.raises(InvalidInput, match="the batch is refused") as refused:
+        run_week(weekly, worst, ADA)
+    assert "treadle weekly run --week-start 2020-01-13" in refused.value.hint
+    whole = len(api_calls(environment))
+    environment.cloud.faults.post([FaultRule("events.ListEvents", "status", args={"status": 503}, after=1, times=2)])
+    with pytest.raises(Unavailable):
+        run_week(open_weekly(api_max_retries=1), worst, ADA)
+    asked = len(api_calls(environment))
+    with pytest.raises(InvalidInput, match="the batch is refused"):
+        run_week(weekly, worst, ADA)
+    assert len(api_calls(environment)) - asked == whole - 1, "the page that was fetched anew was fetched once more"
+
+
+def test_a_week_that_has_not_begun_leaves_no_run(weekly):
+    future = week_of(date(2999, 1, 1))
+    for attempt in (lambda: run_week(weekly, future, ADA), lambda: run_stage(weekly, future, Stage.EXTRACT, ADA)):
+        with pytest.raises(InvalidInput, match="has not begun"):
+            attempt()
+    assert weekly.state.list_runs() == []
+    with pytest.raises(InvalidInput, match="521,723 weeks"):
+        plan_backfill(weekly, date.min, date.max)
+
+
+@pytest.mark.parametrize("name", ["r.csv", "r.jsonl", "r.parquet"])
+def test_an_export_that_the_disk_does_not_take_is_told_and_leaves_no_stump(tmp_path, name):
+    source, target = tmp_path / "rejects.parquet", tmp_path / "out" / name
+    made = {"row_index": range(5000), "rule": ["r"] * 5000, "raw_record": [os.urandom(64) for _ in range(5000)], "errors": [[]] * 5000}
+    pl.DataFrame(made, schema_overrides={"errors": pl.List(pl.String)}).write_parquet(source)
+    with pytest.raises(InvalidInput, match="There is no folder"):
+        rejects.export_rejects(source, target)
+    target.parent.mkdir()
+    target.write_text("older")
+    code = (
+        "import resource, signal, sys; from pathlib import Path; from treadle.errors import Unavailable; from treadle.flows.weekly import rejects;"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
+        "try: rejects.export_rejects(Path(sys.argv[1]), Path(sys.argv[2]))\nexcept Unavailable as error: print(error.message)"
+    )
+    told = subprocess.run([sys.executable, "-c", code, str(source), str(target)], capture_output=True, text=True, check=True).stdout
+    assert "cannot be written: " in told
+    assert "File too large" in told
+    assert (target.read_text(), list(target.parent.iterdir())) == ("older", [target])
+    assert rejects.export_rejects(source, target) == 5000
+
+
 def test_a_dry_run_leaves_nothing_behind(weekly, environment):
     outcome = run_week(weekly, WEEK, dataclasses.replace(ADA, dry_run=True))
     assert (outcome.dry_run, outcome.run_id, outcome.status) == (True, None, RunStatus.SUCCESS)
@@ -325,6 +397,28 @@ def test_an_api_that_is_away_fails_the_run_with_the_reason_and_the_next_goes_on(
     assert len(api_calls(environment)) - asked < outcome.rows_fetched / 1000 + 1, "pages that were there were fetched again"
 
 
+def test_a_long_wait_for_the_api_is_told_and_a_short_one_is_not(weekly, environment):
+    slept, told = [], []
+
+    def events_api() -> EventsApi:
+        found = weekly.settings
+        key, ca_file = found.api_key.get_secret_value(), environment.settings.treadle_ca_file
+        return EventsApi(found.api_base_url, api_key=key, ca_file=ca_file, timeout_seconds=90, sleep=slept.append)
+
+    environment.cloud.faults.post(
+        [
+            FaultRule("events.ListEvents", "status", args={"status": 429, "retry_after_seconds": 100}, after=2, times=1),
+            FaultRule("events.ListEvents", "status", args={"status": 503, "retry_after_seconds": 1}, after=4, times=1),
+        ]
+    )
+    outcome = run_week(dataclasses.replace(weekly, events_api=events_api), WEEK, ADA, report=told.append)
+    assert outcome.status is RunStatus.SUCCESS
+    assert len(slept) == 2
+    (waits,) = [progress for progress in told if progress.note]
+    assert (waits.stage, waits.done, waits.note) == (Stage.EXTRACT, 2000, f"the events API is asked again in {slept[0]:.0f} s")
+    assert slept[0] >= 100
+
+
 def test_a_backfill_shows_first_what_it_does_and_then_does_that(weekly):
     run_week(weekly, WEEK, ADA)
     last = WEEK.next.next
@@ -350,6 +444,22 @@ def test_a_plan_says_what_a_sync_would_do_and_does_nothing(weekly):
     done = run_week(weekly, WEEK, ADA)
     assert done.created == metrics.rows
     assert counts_of(plan_week(weekly, WEEK)[1])["unchanged"] == metrics.rows
+
+
+def test_a_plan_tells_which_rows_wait_as_refused_and_counts_no_request_for_them(weekly, environment):
+    run_week(weekly, WEEK, dataclasses.replace(ADA, local_only=True))
+    spent = pl.read_parquet(plan_week(weekly, WEEK)[0].path)["total_spend_week"].sort(descending=True)
+    options = environment.cloud.salesforce.options
+    options.validation_rules = ({"field": "Total_Spend_Week__c", "above": float(spent[1]), "message": "Too much"},)
+    try:
+        outcome = run_week(weekly, WEEK, ADA)
+    finally:
+        options.validation_rules = ()
+    assert outcome.refused == 1
+    _, planned = plan_week(weekly, WEEK)
+    assert (planned.refused, planned.plan.refused, planned.plan.create, planned.plan.cost.requests) == (1, 1, 0, 0)
+    (row,), total = describe_changes(planned.plan.rows_path, CUSTOMER_WEEKLY)
+    assert (total, row.action, row.problems[0].reason) == (1, "refused", "Too much")
 
 
 def test_a_run_of_which_nothing_was_heard_for_a_day_is_ended_with_the_reason(weekly, environment):

@@ -1,8 +1,16 @@
 """treadle weekly, as an operator, Airflow and a script use it."""
 
 import json
+import os
+import pty
+import re
 import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
+import polars as pl
 import psycopg
 import pytest
 
@@ -92,7 +100,16 @@ def test_a_week_that_is_not_over_is_left_for_later(weekly, environment):
         (("run", "--stage", "extract", "--dry-run", *WEEK), "dry run"),
         (("backfill", "--from", "2019-12-16", "--to", "2019-12-22"), "--yes"),
         (("status", "--run", "ffffffff"), "names no weekly run"),
+        (("backfill", "--from", "2019-12-16", "--to", "2019-12-22"), "1 week would be run"),
         (("rejects", "ls", "--week-start", "2031-01-06"), "no rejects"),
+        (("rejects", "ls", "--week-end", "2019-12-08"), "Which week?"),
+        (("rejects", "retry", "--week-end", "2019-12-08"), "Which week?"),
+        (("rejects", "ls", "--rule", "nosuch"), "Choose one of: control_character, empty, missing,"),
+        (("run", "--week-start", "2019-13-01"), "does not match"),
+        (("plan", "--action", "nosuch"), "is not one of"),
+        (("nosuch",), "No such command"),
+        (("rejects", "nosuch"), "No such command"),
+        (("--nosuch",), "No such option"),
     ],
 )
 def test_every_error_is_exit_code_1_with_advice(weekly, arguments, told):
@@ -143,13 +160,29 @@ def test_a_backfill_previews_asks_and_runs(weekly):
     done = weekly("backfill", *span, "--yes", "--json")
     assert done.code == 0, done.err
     assert [each["status"] for each in done.data["weeks"]] == ["SUCCESS", "SUCCESS"]
-    nothing = weekly("backfill", *span, "--yes")
-    assert (nothing.code, "nothing to do" in nothing.err) == (0, True)
+    nothing = weekly("backfill", *span, "--yes", "--json")
+    assert (nothing.code, nothing.data, "nothing to do" in nothing.err) == (0, {"weeks": []}, True)
+
+
+def test_ctrl_c_at_the_question_is_exit_code_130(environment, tmp_path):
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "treadle", "weekly", "backfill", "--from", "2019-12-16", "--to", "2019-12-22"]
+    environ = os.environ | FAST | {"TREADLE_STATE": str(environment.state), "TERM": "dumb", "COLUMNS": "100"}
+    with subprocess.Popen(command, cwd=tmp_path, env=environ, stdin=theirs, stdout=theirs, stderr=theirs) as asking:
+        os.close(theirs)
+        shown = b""
+        while b"Run 1 week? [y/N]" not in shown:
+            shown += os.read(ours, 4096)
+        asking.send_signal(signal.SIGINT)
+        assert asking.wait(timeout=60) == 130
+        assert b"Interrupted." in os.read(ours, 4096).replace(b"\r\n", b"")
+    os.close(ours)
 
 
 def test_a_dry_run_and_a_plan_change_nothing(weekly):
     dry = weekly("run", *WEEK, "--dry-run", "--json")
     assert (dry.code, dry.data["dry_run"], dry.data["run_id"]) == (0, True, None)
+    assert "nothing was recorded, published or sent" in dry.err
     assert weekly("run", *WEEK, "--local-only").code == 0
     plan = weekly("plan", *WEEK, "--json")
     assert plan.code == 0, plan.err
@@ -157,6 +190,8 @@ def test_a_dry_run_and_a_plan_change_nothing(weekly):
     assert plan.data["plan"]["digest"]
     shown = weekly("plan", *WEEK, "--limit", "2")
     assert (shown.code, "requests by" in shown.err) == (0, True), shown.err
+    updates = weekly("plan", *WEEK, "--action", "update")
+    assert ("No row would be updated." in updates.err, "Nothing would change" in updates.err) == (True, False), updates.err
     assert weekly("status", "--json").data["checkpoint"] is None
 
 
@@ -195,6 +230,8 @@ def test_refused_rows_that_are_refused_again_are_exit_code_1(weekly, environment
         assert (again.code, f"{refused} were refused again, and 0 are pending" in again.err) == (1, True), again.err
         told = weekly("rejects", "retry", *WEEK, "--json")
         assert (told.code, told.data["refused"]) == (1, refused)
+        wide = weekly("rejects", "ls", *WEEK, "--limit", "1")
+        assert re.search(r"^record +code +message +attempts +last seen +fields$", wide.out, re.MULTILINE)
     finally:
         options.validation_rules = ()
     mended = weekly("rejects", "retry", *WEEK, "--json")
@@ -212,3 +249,49 @@ def test_what_would_undo_a_whole_week_is_refused(weekly):
 def test_the_api_is_checked(weekly, treadle):
     assert weekly("check-api", "--json").data["size_bytes"] > 0
     assert "answers, and takes the key" in weekly("run", "--check-api").err
+
+
+def test_the_hint_for_refused_rows_names_the_whole_span(weekly, environment):
+    begin_empty(environment)
+    options = environment.cloud.salesforce.options
+    options.validation_rules = ({"field": "Total_Spend_Week__c", "above": 900, "message": "Too much for a few days."},)
+    span = ("--week-start", "2019-12-02", "--week-end", "2019-12-04")
+    try:
+        refused = weekly("run", *span, "--json").data["refused"]
+        assert refused > 0
+    finally:
+        options.validation_rules = ()
+    hint = weekly("rejects", "ls", *span).err.split("send ")[1].split("with: treadle weekly ")[1].split()
+    assert hint == ["rejects", "retry", *span]
+    assert weekly(*hint, "--json").data["created"] == refused
+
+
+def test_what_a_terminal_would_obey_is_written_out(weekly, environment):
+    assert weekly("run", "--week-start", "2019-12-09", "--local-only").code == 0
+    (path,) = environment.settings.local_rejects_dir.rglob("*.parquet")
+    work = [found for found in environment.settings.state_dir.rglob(path.name) if found != path]
+    rows = pl.read_parquet(path)
+    place = int(rows["row_index"][0])
+    evil = "\x1b[31mred\u202edlrow\t"
+    changed = rows.head(1).with_columns(
+        pl.lit(evil).alias("value"), pl.lit(f'{{"brand": "{evil}"}}'.encode(), dtype=pl.Binary).alias("raw_record")
+    )
+    for each in (path, *work):
+        changed.write_parquet(each)
+    rule = str(changed["rule"][0])
+    week = ("--week-start", "2019-12-09")
+    for arguments in (("ls", *week), ("ls", *week, "--rule", rule), ("show", str(place), *week)):
+        shown = weekly("rejects", *arguments)
+        assert (shown.code, r"\x1b[31mred\u202edlrow\x09" in shown.out) == (0, True), shown.out + shown.err
+        assert not set(shown.out) & {"\x1b", "\u202e", "\t"}
+
+
+def test_a_table_on_a_full_disk_is_told_as_json_on_one_is(weekly, environment, tmp_path):
+    assert weekly("run", "--week-start", "2019-12-09", "--local-only").code == 0
+    environ = os.environ | {"TREADLE_STATE": str(environment.state), "PYTHONUNBUFFERED": "1"}
+    with Path("/dev/full").open("w") as full:
+        for more in ((), ("--json",)):
+            command = [sys.executable, "-m", "treadle", "weekly", "status", *more]
+            ended = subprocess.run(command, cwd=tmp_path, env=environ, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+            assert (ended.returncode, "Traceback" in ended.stderr) == (1, False), ended.stderr
+            assert "Standard output cannot be written: No space left on device." in ended.stderr

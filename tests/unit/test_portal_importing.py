@@ -14,7 +14,7 @@ from treadle.flows.sales import drift
 from treadle.flows.sales.json_text import to_json
 from treadle.flows.sales.profile import FileFacts, compute_profile
 from treadle.flows.sales.verdict import Verdict
-from treadle.portal.importing import changes, checks, column_cards, column_charts, headline, progress, sources
+from treadle.portal.importing import changes, checks, column_cards, column_charts, headline, progress, sources, uploading
 from treadle.portal.importing import values as shown_values
 from treadle.portal.importing.column_cards import Order
 from treadle.portal.importing.sources import Source
@@ -52,6 +52,33 @@ def test_the_verdict_says_what_it_means_for_a_run():
     assert "should succeed" in checks.verdict_told(Verdict.READY, []).sentence
     assert "1 check deserves" in checks.verdict_told(Verdict.READY_WITH_WARNINGS, [check("a"), check("b", passed=True)]).sentence
     assert checks.verdict_told(Verdict.BLOCKED, []).colour == "red"
+
+
+def test_a_note_is_neither_counted_nor_called_a_passed_check():
+    noted = check("order_id_unique", severity="info")
+    assert "1 check deserves" in checks.verdict_told(Verdict.READY_WITH_WARNINGS, [check("a"), noted]).sentence
+    alone = checks.verdict_told(Verdict.READY, [noted, check("b", passed=True)])
+    assert (alone.colour, alone.sentence) == ("green", "No check found a fault: a run of this file should succeed.")
+
+
+def test_letters_that_turn_text_around_are_written_out_on_a_card():
+    turned = "safe\u202egnp.exe"
+    top = [{"value": turned, "count": 3}, {"value": "b", "count": 1}]
+    found = {**entry(min="a", max=turned, top_values=top), "source_column": "A\u200b"}
+    [card] = column_cards.column_cards({"row_count": 4, "schema": [found]})
+    [listed] = column_cards.column_cards({"row_count": 2, "schema": [{**found, "top_values": [{"value": turned, "count": 1}] * 2}]})
+    assert card.bars
+    assert card.bars.bars[0].values == "safe\\u202egnp.exe"
+    assert (card.span, card.source) == ("From a to safe\\u202egnp.exe", "A\\u200b")
+    assert "\u202e" not in listed.instead
+    assert "safe\\u202egnp.exe" in listed.instead
+
+
+def test_what_becomes_of_a_file_that_is_too_large_is_said_beforehand():
+    told = uploading.limits_told(200 * 1024**2, 2 * 1024**3)
+    assert "more than 210 MB is not sent" in told
+    assert "Up to 2.1 GB" in told
+    assert "treadle" not in uploading.limits_told(1000, 1000)
 
 
 def test_checks_that_failed_come_first_the_gravest_before_the_others():

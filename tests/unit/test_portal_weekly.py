@@ -9,6 +9,8 @@ import pytest
 
 from treadle.control.jobs.job import Job, JobEvent
 from treadle.control.jobs.states import JobState
+from treadle.errors import InvalidInput
+from treadle.flows.weekly.backfill import BackfillWeek
 from treadle.flows.weekly.record import Checkpoint, RunStatus, Stage, StageRecord, StageStatus, WeeklyEvent, WeeklyRun
 from treadle.flows.weekly.status import Standing
 from treadle.flows.weekly.sync_cost import ApiCost, Channel
@@ -22,7 +24,9 @@ from treadle.portal.weekly.looking import WeeklyLooks, chosen_job
 from treadle.portal.weekly.plan_told import change_rows, cost_told
 from treadle.portal.weekly.raw_text import LONGEST, cut_note, visible
 from treadle.portal.weekly.run_told import event_facts, failure_told, stage_rows, stage_spec, sync_counts, trail_of, where_it_counts
-from treadle.portal.weekly.weeks_told import WEEKS, align, calendar_spec, calendar_weeks, judge_week, legend, week_label
+from treadle.portal.weekly.spans import known_spans, named_span, near_runs, span_at, span_name
+from treadle.portal.weekly.starting import preview_rows
+from treadle.portal.weekly.weeks_told import WEEKS, calendar_spec, calendar_weeks, judge_week, legend, week_label
 
 WEEK = week_of(date(2026, 11, 2))
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -59,7 +63,9 @@ def test_a_week_is_called_by_its_days(week, label):
     [
         ([RUN], "SUCCESS"),
         ([replace(RUN, status=RunStatus.STARTED), RUN], "STARTED"),
-        ([replace(RUN, status=RunStatus.FAILED), RUN], "SUCCESS"),  # a later try that failed takes nothing away
+        ([replace(RUN, status=RunStatus.FAILED), RUN], "FAILED"),  # the newest decides
+        ([replace(RUN, synced=False), RUN], "INCOMPLETE"),
+        ([RUN, replace(RUN, status=RunStatus.FAILED)], "SUCCESS"),
         ([replace(RUN, status=RunStatus.FAILED)], "FAILED"),
         ([replace(RUN, synced=False)], "INCOMPLETE"),
         ([], "NEVER_RUN"),
@@ -92,9 +98,74 @@ def test_the_calendar_of_old_weeks_ends_where_they_do():
 
 
 def test_weeks_are_counted_as_the_checkpoint_counts():
-    sundays = Checkpoint(week_of(date(2026, 11, 8)), None, NOW)
-    assert align(date(2026, 11, 11), sundays, []).start == date(2026, 11, 8)
-    assert align(date(2026, 11, 11), None, []).start == date(2026, 11, 9)
+    sundays = known_spans([], Checkpoint(week_of(date(2026, 11, 8)), None, NOW))
+    assert span_at(date(2026, 11, 11), sundays).start == date(2026, 11, 8)
+    assert span_at(date(2026, 11, 23), sundays).start == date(2026, 11, 22)
+    assert span_at(date(2026, 10, 30), sundays).start == date(2026, 10, 25)
+    assert span_at(date(2026, 11, 11), []).start == date(2026, 11, 9)
+
+
+def test_a_run_stands_under_its_own_dates_wherever_the_checkpoint_stands():
+    short = Week(date(2019, 12, 2), date(2019, 12, 4))
+    mondays = [week_of(date(2019, 12, 16)), week_of(date(2019, 12, 30))]
+    runs = [replace(RUN, run_id=uuid4(), week=week) for week in [*reversed(mondays), short]]
+    moved = Checkpoint(week_of(date(2019, 12, 5)), short, NOW)
+    cells = calendar_weeks(runs, moved, datetime(2020, 1, 8, tzinfo=UTC))
+    told = {week_label(one.week): one for one in cells}
+    assert [run.week for run in runs if told[week_label(run.week)].run != run] == []
+    assert told["5 – 11 Dec 2019"].state == "DUE", "the checkpoint's week is a cell of its own"
+    assert told["12 – 15 Dec 2019"].run is None, "what is left of a gap"
+    assert told["23 – 29 Dec 2019"].run is None
+    assert "25 Nov – 1 Dec 2019" in told, "counted back from the first run"
+    days = [day for one in cells for day in range(one.week.start.toordinal(), one.week.end.toordinal() + 1)]
+    assert days == list(range(days[0], days[-1] + 1)), "each day has one place"
+
+
+def test_spans_that_overlap_have_a_cell_each_and_an_address_each():
+    short = Week(WEEK.start, WEEK.start + timedelta(days=2))
+    runs = [replace(RUN, run_id=uuid4(), week=short, status=RunStatus.FAILED), RUN]
+    cells = {cell["week"]: cell["word"] for cell in calendar_spec(calendar_weeks(runs, POINT, NOW), WEEK)["data"]["values"]}
+    assert cells["2026-11-02"] == "Success"
+    assert cells["2026-11-02/2026-11-04"] == "Failed"
+    known = known_spans(runs, POINT)
+    assert [named_span(span_name(each), known) for each in (WEEK, short)] == [WEEK, short]
+
+
+def test_a_week_of_a_mistyped_year_does_not_shift_the_calendar():
+    slip = replace(RUN, run_id=uuid4(), week=week_of(date(2999, 1, 1)), status=RunStatus.FAILED)
+    assert calendar_weeks([slip, RUN], POINT, NOW) == calendar_weeks([RUN], POINT, NOW)
+    assert near_runs([slip, RUN], POINT, NOW) == [RUN]
+    seen = calendar_weeks([slip, RUN], POINT, NOW, slip.week)
+    assert (seen[-1].week, seen[-1].state, len(seen)) == (slip.week, "FAILED", WEEKS), "who asks for it sees it"
+
+
+@pytest.mark.parametrize(
+    "name", ["9999-12-27", "9999-12-30", "9999-12-31", "0001-01-01", "0001-01-01/0001-01-03", "3000-01-01", "2019-13-01"]
+)
+def test_days_at_the_ends_of_the_calendar_are_refused_in_words(name):
+    with pytest.raises(InvalidInput) as refused:
+        named_span(name, known_spans([RUN], POINT))
+    assert refused.value.hint
+
+
+@pytest.mark.parametrize("day", [date(1971, 1, 1), date(2999, 12, 31)])
+def test_the_first_and_the_last_week_that_are_shown_have_a_calendar(day):
+    chosen = span_at(day, known_spans([RUN], POINT))
+    assert chosen in [one.week for one in calendar_weeks([RUN], POINT, NOW, chosen)]
+
+
+def test_a_failed_week_tells_in_its_tooltip_that_it_was_done_before():
+    failed = replace(RUN, run_id=uuid4(), status=RunStatus.FAILED)
+    weeks = calendar_weeks([failed, RUN], POINT, NOW)
+    [cell] = [cell for cell in calendar_spec(weeks, WEEK)["data"]["values"] if cell["week"] == "2026-11-02"]
+    assert (cell["word"], cell["before"]) == ("Failed", "Success of 9 Nov 2026")
+
+
+def test_what_will_happen_to_a_week_is_told_whole():
+    why = "its last run failed: " + "a long reason " * 20 + "[x](y)"
+    [failed, done] = preview_rows([BackfillWeek(WEEK, "run", why), BackfillWeek(WEEK.next, "skip", "it is done since 2026-11-16", 6000)])
+    assert failed["Why"].endswith("\\[x\\]\\(y\\)")
+    assert done["Why"].endswith("; 6,000 events")
 
 
 def test_a_state_is_told_by_sign_and_word_not_by_colour_alone():
@@ -176,6 +247,25 @@ def test_a_failure_says_where_why_and_what_to_do():
     assert what == "The run failed in the stage Extract. The events API did not answer."
     assert "goes on where it stopped" in then
     assert "checkpoint has not moved" in failure_told(replace(failed, error_type="ValueError"), [])[1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "stage", "rejected", "said", "unsaid"),
+    [
+        ("UnexpectedAnswer", Stage.EXTRACT, None, "fetches the events anew", "Rejects"),
+        ("OperationFailed", Stage.QUALITY_GATE, 140, "See under Rejects", "Salesforce which rows"),
+        ("OperationFailed", Stage.QUALITY_GATE, 0, "fetches the events anew", "Rejects"),
+        ("OperationFailed", Stage.SYNC, 140, "See under Salesforce", "Rejects"),
+        ("UnexpectedAnswer", Stage.SYNC, None, "not sent again", "events anew"),
+        ("ChecksumMismatch", Stage.LOAD, None, "with force", "Rejects"),
+        ("ValueError", Stage.SYNC, None, "correct the cause", "as it was"),
+    ],
+)
+def test_the_advice_fits_the_failure(kind, stage, rejected, said, unsaid):
+    failed = replace(RUN, status=RunStatus.FAILED, error_type=kind, error_message="…", rows_rejected=rejected)
+    advice = failure_told(failed, [StageRecord(stage, StageStatus.FAILED, NOW, NOW, None, "…")])[1]
+    assert said in advice
+    assert unsaid not in advice
 
 
 def test_a_run_that_does_not_count_for_the_week_says_so():

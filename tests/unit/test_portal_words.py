@@ -36,7 +36,8 @@ def test_what_begins_a_list_is_taken_as_text(text, shown):
 
 
 @pytest.mark.parametrize(
-    ("bytes_", "told"), [(0, "0 B"), (999, "999 B"), (1000, "1.0 KB"), (1_469_093, "1.4 MB"), (2 * 1024**3, "2.0 GB"), (None, "–")]
+    ("bytes_", "told"),
+    [(0, "0 B"), (999, "999 B"), (1000, "1.0 KB"), (1_469_093, "1.5 MB"), (200 * 1024**2, "210 MB"), (2 * 1024**3, "2.1 GB"), (None, "–")],
 )
 def test_sizes(bytes_, told):
     assert words.size(bytes_) == told

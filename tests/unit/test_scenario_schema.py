@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import time
 from pathlib import Path
 
@@ -179,6 +180,36 @@ def test_a_table_name_that_fabric_refuses_is_told_before_anything_is_sent(tmp_pa
     schema = SCHEMA.replace("Shop.csv", f"'{name}'")
     files = {**SMALL, "graph_schema.yaml": schema, f"data/entities/{name}": SMALL["data/entities/Shop.csv"]}
     assert ("table_name_refused", name) in told(check(tar_gz(files), tmp_path))
+
+
+MEASURED = "data_sources: {telemetry: {config: {database: %s, containers: [{name: %s, csv_file: Load.csv}]}}}\n"
+
+
+def measured(tmp_path, *, database="plant", table="Load", header="At,Load"):
+    manifest = MANIFEST + MEASURED % (json.dumps(database), json.dumps(table))
+    return check(tar_gz({"scenario.yaml": manifest, "data/telemetry/Load.csv": f"{header}\n2026-01-02,5\n"}), tmp_path)
+
+
+@pytest.mark.parametrize("database", ["../x", "a b", "-a", "", "a" * 124, "Größe"])
+def test_a_database_name_that_a_build_refuses_is_told_with_its_line(tmp_path, database):
+    fault, *_ = measured(tmp_path, database=database).faults  # what else the archive has is not known without its manifest
+    assert (fault.code, fault.where) == ("schema_invalid", "scenario.yaml line 3")
+    assert fault.message.startswith("data_sources.telemetry.config.database: must be letters, digits")
+
+
+@pytest.mark.parametrize("table", ["T'] (x:string) | .drop database", "a/b", "a:b", 'a"b', "x" * 1025])
+def test_a_table_name_that_kusto_refuses_is_told(tmp_path, table):
+    (fault,) = measured(tmp_path, table=table).faults
+    assert (fault.code, fault.where, "letters, digits, _" in fault.hint) == ("table_name_refused", "scenario.yaml", True)
+
+
+def test_a_column_name_that_kusto_refuses_is_told(tmp_path):
+    (fault,) = measured(tmp_path, header="At,m/s").faults
+    assert (fault.code, fault.where, "'m/s'" in fault.message) == ("column_name_refused", "Load.csv", True)
+
+
+def test_names_within_the_rules_are_no_faults(tmp_path):
+    assert measured(tmp_path, database="plant_1.b-c", table="Größe 1.2-b_", header="At,Größe-1_").faults == ()
 
 
 def test_a_filter_that_lets_nothing_through_and_one_that_the_ontology_cannot_say_are_told(tmp_path):

@@ -122,6 +122,21 @@ def test_processes_that_queue_at_once_lose_nothing(mirror):
     assert seen == {run_id for mine in ids for run_id in mine}
 
 
+@pytest.mark.parametrize("place", ["/proc/nope", "file/child"])
+def test_a_folder_that_cannot_be_used_is_told_by_the_name_of_its_setting(tmp_path, place):
+    (tmp_path / "file").write_text("")
+    mirror = CheckpointMirror(tmp_path / place)
+    for use in (lambda: mirror.replay(lambda _end: None), lambda: mirror.queue(end_of(1), NOW)):
+        with pytest.raises(Unavailable, match=r"STATE_DIR, .*(nope|child), cannot be used"):
+            use()
+    with pytest.raises(Unavailable, match="cannot be written"):
+        mirror.write(PIPELINE, Checkpoint(WEEK.next, WEEK, NOW))
+    if place == "file/child":
+        for look in (mirror.waiting, mirror.read):
+            with pytest.raises(Unavailable, match="STATE_DIR"):
+                look()
+
+
 def test_a_full_disk_leaves_the_older_file(tmp_path, monkeypatch):
     target = tmp_path / "state.json"
     write_atomically(target, "old")

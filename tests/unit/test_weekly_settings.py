@@ -55,12 +55,19 @@ def test_no_secret_is_shown_and_each_is_known_to_the_redaction():
         ("api_base_url", "http://api.example"), ("api_page_size", 1001), ("api_timeout_seconds", 301), ("api_max_retries", 11),
         ("reject_threshold_pct", 100.1), ("adls_base_path", "../elsewhere"), ("spend_event_types", " , "), ("container", "alone"),
         ("azure_sql_server", "alone.database.windows.net"), ("openlineage_url", "http://lineage.example"), ("salesforce_api_version", "66"),
-        ("salesforce_object", "Robert'); DROP"),
+        ("salesforce_object", "Robert'); DROP"), ("openlineage_url", "http://localhost.evil.example"),
+        ("openlineage_url", "http://127.0.0.1.evil.example"), ("openlineage_url", "http://localhost@evil.example:80"),
+        ("openlineage_url", "https://me:secret@lineage.example"), ("openlineage_url", "http://[::1"), ("openlineage_url", "https://"),
     ],
 )  # fmt: skip
 def test_a_value_that_cannot_be_used_is_refused(name, value):
     with pytest.raises(ValidationError):
         settings(**{name: value})
+
+
+@pytest.mark.parametrize("value", ["https://lineage.example/api", "http://localhost:5000", "http://127.0.0.1:5000/a", "http://[::1]:5000"])
+def test_lineage_goes_over_https_or_to_this_machine(value):
+    assert settings(openlineage_url=value + "/").openlineage_url == value
 
 
 def test_values_are_read_as_they_are_meant():

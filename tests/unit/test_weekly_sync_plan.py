@@ -13,7 +13,7 @@ from treadle.errors import InvalidInput, UnexpectedAnswer
 from treadle.flows.weekly.row_hash import row_hashes
 from treadle.flows.weekly.sync_cost import Channel, Guards, Limits, check_guards, estimate_cost, read_limits
 from treadle.flows.weekly.sync_fields import CUSTOMER_WEEKLY, NullPolicy, describe_drift, read_describe
-from treadle.flows.weekly.sync_plan import RowChange, clears, describe_changes, plan_sync, to_acknowledge
+from treadle.flows.weekly.sync_plan import RowChange, clears, describe_changes, mark_refused, plan_sync, to_acknowledge
 
 METRICS = {
     "external_customer_id": pl.String,
@@ -348,6 +348,26 @@ def test_cost_follows_the_number_of_rows():
     short = estimate_cost(1_000_000, 0, 250_000_000, Limits(1_000, 110))
     assert (short.affordable, "100 bulk batches" in short.reason) == (False, True)
     assert read_limits({"DailyApiRequests": {"Max": 5, "Remaining": 3}}) == Limits(3, None)
+
+
+def test_rows_that_wait_as_refused_are_marked_and_not_counted_as_sent(plan, acknowledged):
+    made = plan(_metrics((1, {"customer_tier": "HIGH"}), count=4), acknowledged(_metrics(count=2)))
+    before = _rows(made)
+    refused = pl.DataFrame(
+        [("create", "003_2019-12-02", "Too much"), ("update", "001_2019-12-02", None)],
+        {"action": pl.String, "external_id": pl.String, "reason": pl.String},
+        orient="row",
+    )
+    marked = mark_refused(made, refused, estimate_cost(1, 0, 100, Limits()))
+    assert (marked.create, marked.update, marked.refused, marked.unchanged, marked.cost.requests) == (1, 0, 2, 1, 1)
+    assert (marked.digest, marked.input_rows) == (made.digest, made.input_rows)
+    after = _rows(marked)
+    assert after.schema == before.schema
+    assert after["action"].to_list() == ["refused", "create", "refused"]
+    assert after.drop("action", "problems").equals(before.drop("action", "problems"))
+    shown, total = describe_changes(marked.rows_path, CUSTOMER_WEEKLY, action="refused")
+    assert [[problem.reason for problem in row.problems] for row in shown] == [["Salesforce gave no reason."], ["Too much"]]
+    assert (total, shown[0].changes[0].new) == (2, "HIGH")
 
 
 def test_changes_are_found_by_action_field_and_key(plan, acknowledged):

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from treadle.errors import InvalidInput
 from treadle.flows.weekly.contract import Accepted, judge
-from treadle.flows.weekly.week import Week, week_of
+from treadle.flows.weekly.record import count_of_weeks, weeks_between
+from treadle.flows.weekly.week import Week, require_begun, week_of
 
 DAYS = st.dates(date(1990, 1, 1), date(2090, 1, 1))
 ZONES = ("Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu", "Pacific/Apia")
@@ -54,6 +55,36 @@ def test_a_time_without_a_zone_is_utc():
     found = judge(record, week)
     assert isinstance(found, Accepted)
     assert found.record.event_time == datetime(2019, 10, 27, 2, 30, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("start", [date.min, date(1969, 12, 31), date(9998, 12, 28), date.max])
+def test_a_week_beyond_the_years_that_every_system_can_tell_is_refused(start):
+    with pytest.raises(InvalidInput, match="1970 to 9998"):
+        week_of(start)
+
+
+def test_at_the_ends_of_the_calendar_nothing_overflows():
+    last = week_of(date(9998, 12, 25))
+    assert last.closes_at == datetime(9999, 1, 1, tzinfo=UTC)
+    for span in (last, Week(date(1970, 1, 1), date(9998, 12, 31))):
+        with pytest.raises(InvalidInput, match="1970 to 9998"):
+            _ = span.next
+    assert week_of(date(1970, 1, 1)).end == date(1970, 1, 7)
+    assert count_of_weeks(date.min, date.max) == 521_723
+    with pytest.raises(InvalidInput, match="1970 to 9998"):
+        weeks_between(date(9998, 12, 20), date.max)
+
+
+def test_a_week_has_begun_from_its_first_moment_on():
+    week = week_of(date(2019, 12, 2))
+    require_begun(week, week.opens_at + timedelta(microseconds=1))
+    with pytest.raises(InvalidInput, match="has not begun"):
+        require_begun(week, week.opens_at)
+
+
+def test_a_command_is_told_of_seven_days_by_the_first():
+    assert week_of(date(2019, 12, 2)).options == "--week-start 2019-12-02"
+    assert Week(date(2019, 12, 2), date(2019, 12, 4)).options == "--week-start 2019-12-02 --week-end 2019-12-04"
 
 
 def test_a_week_that_ends_before_it_starts_is_none():

@@ -7,6 +7,7 @@ from datetime import timedelta
 from treadle.control.database import Database
 from treadle.errors import InvalidInput
 from treadle.flows.sales.services import SalesServices
+from treadle.flows.scenario.services import ScenarioServices
 from treadle.flows.weekly.services import WeeklyServices
 
 
@@ -25,6 +26,10 @@ def _no_weekly() -> WeeklyServices:
     raise InvalidInput("The weekly flow is not part of these services.")
 
 
+def _no_scenarios() -> ScenarioServices:
+    raise InvalidInput("The scenario flow is not part of these services.")
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """The sales flow, the database of the five tables, the one of Treadle's own tables, and which environment this is."""
@@ -36,3 +41,4 @@ class Services:
     version: str
     limits: Limits = field(default_factory=Limits)
     weekly: Callable[[], WeeklyServices] = _no_weekly  # opened at the first use: not every installation has its settings
+    scenarios: Callable[[], ScenarioServices] = _no_scenarios

@@ -10,7 +10,26 @@ from fastapi.routing import APIRoute
 from starlette.middleware.cors import CORSMiddleware
 
 from treadle.actions.services import Services
-from treadle.api import artifacts, audit, document, events, files, health, jobs, kpis, lock, problems, runs, tokens, uploads
+from treadle.api import (
+    artifacts,
+    audit,
+    document,
+    documents,
+    events,
+    fabric_connections,
+    files,
+    graph_queries,
+    health,
+    jobs,
+    kpis,
+    lock,
+    problems,
+    provisioning,
+    runs,
+    tokens,
+    upload_jobs,
+    uploads,
+)
 from treadle.api.answers import Json
 from treadle.api.config import ApiSettings
 from treadle.api.correlation import HEADER, Correlated
@@ -18,7 +37,11 @@ from treadle.api.guard import App, shared_of
 from treadle.api.limits import Bounded, HostAllowList
 from treadle.api.once import REPLAYED
 
-_MODULES: Final = (runs, events, artifacts, kpis, files, uploads, lock, jobs, tokens, audit, health)
+_MODULES: Final = (
+    *(runs, events, artifacts, kpis, files, uploads, lock, jobs),
+    *(upload_jobs, provisioning, fabric_connections, documents, graph_queries),
+    *(tokens, audit, health),
+)
 _THREADS: Final = 160  # most of them wait: a lake that is away holds a thread for half a minute, and 40 of those would hold up everybody
 _EXPOSED: Final = (HEADER, REPLAYED, "Location", "Retry-After", "ETag", "Content-Range", "Upload-Offset", "Upload-Length", "Upload-Expires")
 
@@ -75,6 +98,8 @@ def _add_layers(app: FastAPI, shared: App, settings: ApiSettings) -> None:
                 "Last-Event-ID",
                 "Range",
                 "If-Range",
+                "If-Match",
+                "If-None-Match",
                 "Upload-Offset",
                 HEADER,
             ],

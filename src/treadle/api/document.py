@@ -9,7 +9,7 @@ from fastapi.openapi.utils import get_openapi
 from treadle.api.field_words import FIELD_WORDS
 from treadle.api.problems import Problem
 
-DESCRIPTION: Final = """Runs, files, results, jobs, the lock, tokens and the audit of Treadle, over HTTP.
+DESCRIPTION: Final = """Runs, files, results, scenarios, jobs, the lock, tokens and the audit of Treadle, over HTTP.
 
 Send `Authorization: Bearer …` with an API token (`treadle token create`) or a token of your organisation's sign-in service. Each route names its
 right as `x-right`, and what changes something names its entry in the audit as `x-audit`.
@@ -28,6 +28,10 @@ TAGS: Final = (
     {"name": "uploads", "description": "Bring a workbook, in pieces, and go on where it broke off."},
     {"name": "lock", "description": "The lock that lets one run at a time through."},
     {"name": "jobs", "description": "Background jobs: look, cancel, try again."},
+    {"name": "scenarios", "description": "Bring archives, and have lakehouse tables, an ontology and a graph made of them."},
+    {"name": "connections", "description": "The workspaces of Fabric that scenarios can be built in."},
+    {"name": "documents", "description": "What is kept of scenarios, as documents with etags."},
+    {"name": "graph", "description": "Ask a scenario's graph."},
     {"name": "tokens", "description": "API tokens: list, make, revoke."},
     {"name": "audit", "description": "Who asked for which change, what came of it, and whether anybody has altered that."},
     {"name": "service", "description": "Where to begin, health, numbers, and who the caller is."},

@@ -4,26 +4,31 @@ Called by the hub's one thread alone. What a source remembers of a topic is in t
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Protocol
 from uuid import UUID
 
 from treadle.api.answers import utc_text
+from treadle.api.words import for_callers
 from treadle.control import feed
 from treadle.control.database import Database
 from treadle.control.events import Event
 from treadle.control.jobs import queue
 from treadle.control.jobs.job import Job, JobEvent
 from treadle.errors import NotFound
+from treadle.flows.scenario.upload_job import ending_of, progress_of
 
 JOB_LOOK_EVERY: Final = 10  # looks; a job that ended has told so by an event, so its row is read when one came, and now and then
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """One event, ready to be sent: its number, its name, and its data as JSON."""
+    """One event, ready to be sent: its number, its name, and its data as JSON.
+
+    Without a name it is for nobody, and only its number is sent: the numbers of a topic have no gaps, so that each one's place is known.
+    """
 
     seq: int
     name: str
@@ -31,12 +36,20 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
+class Ending:
+    """The last event of a stream, which has no number: its name, and its data as JSON."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class News:
-    """What one look found of one topic. missing: there is no such run or job. ended: the data of the final `done`, once all is told."""
+    """What one look found of one topic. missing: there is no such run or job. ended: how the stream ends, once all is told."""
 
     told: Sequence[Told] = ()
     missing: bool = False
-    ended: str | None = None
+    ended: Ending | None = None
 
 
 @dataclass(slots=True)
@@ -77,7 +90,8 @@ class RunSource:
         for run_id, memory in there.items():
             told = self._fresh(run_id, memory, found[run_id])
             over = states[run_id].ended and not memory.waiting
-            news[run_id] = News(told, ended=json.dumps({"run_id": str(run_id), "status": states[run_id]}) if over else None)
+            ending = Ending("done", json.dumps({"run_id": str(run_id), "status": states[run_id]}))
+            news[run_id] = News(told, ended=ending if over else None)
         return news
 
     def older(self, topic_id: UUID, after_seq: int, before_seq: int) -> list[Told]:
@@ -100,10 +114,22 @@ class RunSource:
 
 
 class JobSource:
-    """The events of jobs."""
+    """The events of jobs, each as it was written."""
 
     def __init__(self, own: Database) -> None:
         self._own = own
+
+    def tell(self, event: JobEvent) -> Told:
+        """An event as listeners get it."""
+        return _job_event(event)
+
+    def ending(self, job: Job) -> Ending:
+        """How the stream of a job that has ended ends."""
+        return Ending("done", json.dumps({"job_id": str(job.job_id), "state": job.state}))
+
+    def find(self, job_id: UUID) -> Job:
+        """The job. Raises NotFound: there is none that is listened to here."""
+        return queue.get_job(self._own, job_id)
 
     def look(self, watched: Mapping[UUID, Memory]) -> dict[UUID, News]:
         """One query for all; one more for each job with something new."""
@@ -115,23 +141,47 @@ class JobSource:
     def older(self, topic_id: UUID, after_seq: int, before_seq: int) -> list[Told]:
         """From the table, a page at a time."""
         events = queue.list_job_events(self._own, topic_id, after_seq=after_seq, limit=queue.EVENTS_AT_ONCE)
-        return [_job_event(event) for event in events if event.seq < before_seq]
+        return [self.tell(event) for event in events if event.seq < before_seq]
 
     def _news(self, job_id: UUID, memory: Memory, events: Sequence[JobEvent]) -> News:
         due = memory.looks % JOB_LOOK_EVERY == 0
         memory.looks += 1
-        told = [_job_event(event) for event in events]
+        told = [self.tell(event) for event in events]
         memory.last_seq = events[-1].seq if events else memory.last_seq
         if not events and not due:
             return News()
         try:
-            return News(told, ended=_job_end(queue.get_job(self._own, job_id), memory.last_seq))
+            job = self.find(job_id)
+            return News(told, ended=self.ending(job) if job.state.ended and memory.last_seq >= job.last_seq else None)
         except NotFound:
             return News(missing=True)
 
 
-def _job_end(job: Job, told_seq: int) -> str | None:
-    return json.dumps({"job_id": str(job.job_id), "state": job.state}) if job.state.ended and told_seq >= job.last_seq else None
+class BuildSource(JobSource):
+    """The events of builds, as those who wait for one know them: `progress`, and at the end `complete` or `error`."""
+
+    def __init__(self, own: Database, kinds: Collection[str]) -> None:
+        super().__init__(own)
+        self._kinds = kinds
+
+    def tell(self, event: JobEvent) -> Told:
+        """Only what says how far the build is, or that something goes wrong."""
+        progress = progress_of(event)
+        return Told(event.seq, "progress", _json(progress)) if progress else Told(event.seq, "", "")
+
+    def ending(self, job: Job) -> Ending:
+        """What was made, or where it ended and why."""
+        name, data = ending_of(job, queue.list_steps(self._own, job.job_id))
+        if hint := data.get("hint"):
+            data["hint"] = for_callers(hint)
+        return Ending(name, _json(data))
+
+    def find(self, job_id: UUID) -> Job:
+        """The job, if it is of these kinds."""
+        job = super().find(job_id)
+        if job.kind not in self._kinds:
+            raise NotFound(f"There is no build {job_id}.", hint="List them with: GET /api/upload-jobs")
+        return job
 
 
 def _run_event(item: feed.NumberedEvent) -> Told:

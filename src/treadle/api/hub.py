@@ -20,12 +20,14 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
 from treadle.api.config import ApiSettings
-from treadle.api.feeds import JobSource, Memory, News, RunSource, Source, Told
+from treadle.api.feeds import BuildSource, Ending, JobSource, Memory, News, RunSource, Source, Told
 from treadle.api.metrics import Metrics
 from treadle.api.problems import TooManyRequests
 from treadle.control.access import Principal
 from treadle.control.database import Database
 from treadle.errors import InvalidInput, NotFound, TreadleError, Unavailable
+from treadle.flows.scenario.flow import BUILD
+from treadle.flows.scenario.provision_item import ITEM
 
 log = structlog.get_logger()
 
@@ -37,7 +39,7 @@ _UNHEARD_SECONDS: Final = 60
 _WELCOME_SECONDS: Final = 5  # a listener whose token was revoked is let go this soon, even when nothing happens
 _MAX_SEQ: Final = 2**63 - 1
 
-Key = tuple[str, UUID]  # "run" or "job", and its id
+Key = tuple[str, UUID]  # "run", "job", "upload-job" or "provisioning", and its id
 Welcome = Callable[[], Awaitable[bool]]  # whether a listener may still listen
 
 
@@ -50,7 +52,7 @@ class Topic:
     log: deque[Told] = field(default_factory=lambda: deque[Told](maxlen=KEPT_EVENTS))
     looked_at: bool = False
     missing: bool = False
-    ended: str | None = None
+    ended: Ending | None = None
     listeners: int = 0
     made_at: float = field(default_factory=time.monotonic)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -84,7 +86,12 @@ class EventHub:
     """All event streams of one process."""
 
     def __init__(self, database: Database, own: Database, settings: ApiSettings, metrics: Metrics) -> None:
-        self._sources: Mapping[str, Source] = {"run": RunSource(database, own), "job": JobSource(own)}
+        self._sources: Mapping[str, Source] = {
+            "run": RunSource(database, own),
+            "job": JobSource(own),
+            "upload-job": BuildSource(own, (BUILD,)),
+            "provisioning": BuildSource(own, (BUILD, ITEM)),
+        }
         self._settings, self._metrics = settings, metrics
         self._topics: dict[Key, Topic] = {}
         self._streams = Counter[str]()
@@ -113,7 +120,7 @@ class EventHub:
             self._thread.join(timeout=5)
 
     async def stream(self, key: Key, last_event_id: str | None, principal: Principal, welcome: Welcome) -> EventSourceResponse:
-        """The answer that tells a listener everything after the number it names, and ends with `done`, or when it is no longer welcome.
+        """The answer that tells a listener everything after the number it names, and ends as its kind does, or when it is no longer welcome.
 
         Raises:
             NotFound: there is no such run or job.
@@ -153,9 +160,8 @@ class EventHub:
             raise Unavailable("The database did not tell about events in time.", hint="Try again.") from None
         if topic.missing:
             self._drop(topic)
-            raise NotFound(
-                f"There is no {key[0]} {key[1]}.", hint=f"List them with: GET /api/{key[0]}s", details={f"{key[0]}_id": str(key[1])}
-            )
+            named = {"run_id" if key[0] == "run" else "job_id": str(key[1])}
+            raise NotFound(f"There is no {key[0]} {key[1]}.", hint=f"List them with: GET /api/{key[0]}s", details=named)
         return topic
 
     async def _listen(self, topic: Topic, after: int, subject: str, welcome: Welcome) -> AsyncGenerator[ServerSentEvent, None]:
@@ -167,9 +173,9 @@ class EventHub:
         try:
             yield ServerSentEvent(comment="follows", retry=RETRY_MILLISECONDS)
             async for told in self._walk(topic, after, welcome):
-                yield ServerSentEvent(told.text, event=told.name, id=str(told.seq))
+                yield ServerSentEvent(told.text, event=told.name, id=str(told.seq)) if told.name else ServerSentEvent(id=str(told.seq))
             if topic.ended and not self._closing and await welcome():
-                yield ServerSentEvent(topic.ended, event="done")
+                yield ServerSentEvent(topic.ended.text, event=topic.ended.name)
         finally:
             self._metrics.listeners.dec()
             self._streams -= Counter([subject])

@@ -17,11 +17,12 @@ from treadle.api.problems import HttpProblem, TooManyRequests, problem
 
 log = structlog.get_logger()
 
-# These stream, or read a whole upload back: they watch their own time. The upload's PATCH counts its own bytes, too.
+# These stream, or read a whole upload back: they watch their own time. What brings bytes – an upload's PATCH, and archives – counts them itself, too.
 _OWN_TIME: Final = re.compile(r"/api/uploads/[^/]+(/finalise)?")
 _OWN_SIZE: Final = re.compile(r"/api/uploads/[^/]+")
+_ARCHIVES: Final = re.compile(r"/api/upload-jobs|/api/fabric/provision(/graph)?|/query/upload/[^/]+")
 # Sent twice, one of us might go by the first and a proxy in front by the last.
-_ONCE: Final = ("host", "authorization", "content-type", "idempotency-key", "upload-offset", "last-event-id")
+_ONCE: Final = ("host", "authorization", "content-type", "idempotency-key", "upload-offset", "last-event-id", "if-match", "if-none-match")
 
 
 _HOST: Final = re.compile(r"(\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(:\d{0,5})?|(?P<bare>[0-9a-f:.]+)")
@@ -65,7 +66,7 @@ class Bounded:
             await self._app(scope, receive, send)
         elif refusal := self._refusal(scope):
             await problem(scope, refusal.status_code, refusal.code or "", str(refusal.detail), hint=refusal.hint)(scope, receive, send)
-        elif _OWN_TIME.fullmatch(scope["path"]):
+        elif _OWN_TIME.fullmatch(scope["path"]) or _brings_archives(scope):
             await self._app(scope, self._counted(scope, receive), send)
         else:
             await self._in_time(scope, self._counted(scope, receive), send)
@@ -100,7 +101,7 @@ class Bounded:
         return counted
 
     def _counts_itself(self, scope: Scope) -> bool:
-        return scope["method"] == "PATCH" and _OWN_SIZE.fullmatch(scope["path"]) is not None
+        return _brings_archives(scope) or (scope["method"] == "PATCH" and _OWN_SIZE.fullmatch(scope["path"]) is not None)
 
     def _too_large(self) -> HttpProblem:
         return HttpProblem(
@@ -131,6 +132,10 @@ class Bounded:
         hint = "Try again later." if safe else "It may still happen: look before you repeat it, or repeat it with the same Idempotency-Key."
         text = f"There was no answer within {self._settings.request_seconds:g} s."
         await problem(scope, 504, "timed_out", text, hint=hint)(scope, receive, send)
+
+
+def _brings_archives(scope: Scope) -> bool:
+    return scope["method"] == "POST" and _ARCHIVES.fullmatch(scope["path"]) is not None
 
 
 def declared_length(headers: Headers) -> int:

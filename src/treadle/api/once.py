@@ -42,10 +42,14 @@ class Asking:
         Raises:
             InvalidInput, Conflict: as `idempotency.once`; and what the effect raises.
         """
+        return _response(self.carry_out(effect))
+
+    def carry_out(self, effect: Callable[[UUID], tuple[int, BaseModel, Mapping[str, str]]]) -> KeptAnswer:
+        """As `answer`, for a route whose own answer is made of it: a stream cannot be kept."""
         if self._request is None:
-            return _response(_kept(*effect(uuid4())))
+            return _kept(*effect(uuid4()))
         lifetime = self._services.limits.idempotency_lifetime
-        return _response(once(self._services.own, self._request, lambda given: _kept(*effect(given)), Patience(lifetime=lifetime)))
+        return once(self._services.own, self._request, lambda given: _kept(*effect(given)), Patience(lifetime=lifetime))
 
 
 def _kept(status: int, body: BaseModel, headers: Mapping[str, str]) -> KeptAnswer:

@@ -49,6 +49,7 @@ _BY_STATUS: Final[Mapping[int, tuple[str, str]]] = {
     404: ("not_found", "There is nothing at this address"),
     405: ("method_not_allowed", "The address does not take this method"),
     408: ("timed_out", "The request did not arrive in time"),
+    412: ("precondition_failed", "The thing is not as the request expects it"),
     413: ("too_large", "The request is too large"),
     415: ("unsupported_media_type", "The body is of a kind that is not read here"),
     416: ("range_not_satisfiable", "The range lies outside the file"),

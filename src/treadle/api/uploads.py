@@ -1,7 +1,5 @@
 """Resumable uploads in the manner of tus: create, PATCH by offset, HEAD to resume, finalise. Bytes go straight through to the lake."""
 
-import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC
 from email.utils import format_datetime
 from typing import Annotated, Any, Final
@@ -10,11 +8,11 @@ from uuid import UUID
 from fastapi import APIRouter, Header, Request
 from fastapi import Path as InPath
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from treadle.actions import uploads
 from treadle.api.guard import BYTES, App, GuardedRoute, Shared, Who, With, answers, needs
+from treadle.api.incoming import IncomingBody, receiving
 from treadle.api.limits import declared_length
 from treadle.api.once import Asking, IdempotencyKey
 from treadle.api.problems import HttpProblem
@@ -22,7 +20,6 @@ from treadle.api.shapes.files import CreateUpload, FileShape, Finalise, UploadSh
 from treadle.clients.onelake import LakeFile
 from treadle.control.access import Right
 from treadle.control.uploads import Upload
-from treadle.errors import Unavailable
 from treadle.flows.sales.resumable import PIECE_BYTES, Receiver
 
 router = APIRouter(route_class=GuardedRoute, tags=["uploads"])
@@ -92,18 +89,12 @@ def resume_upload(services: With, who: Who, upload_id: UploadId) -> Response:
 async def send_piece(request: Request, shared: Shared, who: Who, upload_id: UploadId, upload_offset: Offset) -> Response:
     """Send bytes, any number, from where the upload is. What arrives before a connection is cut is kept: ask for the offset and go on."""
     _require_bytes(request)
-    _require_turn(shared)
-    shared.receiving += 1
-    shared.metrics.uploads_open.inc()
-    try:
+    with receiving(shared):
         receiver = await run_in_threadpool(uploads.receive, shared.services, who, upload_id, upload_offset)
         try:
             return await _receive(request, shared, receiver)
         finally:
             await run_in_threadpool(receiver.close)
-    finally:
-        shared.receiving -= 1
-        shared.metrics.uploads_open.dec()
 
 
 @router.post(
@@ -134,7 +125,7 @@ async def _receive(request: Request, shared: App, receiver: Receiver) -> Respons
     """Bring the body to the lake, piece by piece; flush what came, however it ended."""
     room = receiver.upload.size_bytes - receiver.offset
     _require_room(request, room, receiver)
-    body = _Body(request, room, shared.settings.stall_seconds)
+    body = IncomingBody(request, room, shared.settings.stall_seconds, PIECE_BYTES)
     try:
         async for piece in body.pieces():
             await run_in_threadpool(receiver.append, piece)
@@ -156,49 +147,10 @@ async def _receive(request: Request, shared: App, receiver: Receiver) -> Respons
     return Response(status_code=204, headers=headers)
 
 
-class _Body:
-    """A request's body in pieces of a few megabytes: never more than one of them is in memory."""
-
-    def __init__(self, request: Request, room: int, stall_seconds: float) -> None:
-        self._stream, self._room, self._stall_seconds = request.stream(), room, stall_seconds
-        self.too_long = self.cut = False
-
-    async def pieces(self) -> AsyncIterator[bytes]:
-        """The body, as far as it comes and as far as there is room for it."""
-        gathered = bytearray()
-        while chunk := await self._next():
-            self.too_long = len(chunk) > self._room
-            gathered += chunk[: self._room]
-            self._room -= min(len(chunk), self._room)
-            if self.too_long:
-                break
-            if len(gathered) >= PIECE_BYTES:
-                yield bytes(gathered)
-                gathered.clear()
-        if gathered:
-            yield bytes(gathered)
-
-    async def _next(self) -> bytes:
-        """The next bytes; none at the end, or when the sender has gone or falls silent."""
-        try:
-            async with asyncio.timeout(self._stall_seconds):
-                async for chunk in self._stream:
-                    if chunk:
-                        return chunk
-        except (ClientDisconnect, TimeoutError):
-            self.cut = True
-        return b""
-
-
 def _require_bytes(request: Request) -> None:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != BYTES:
         raise HttpProblem(415, f"The body is {kind or 'of no named kind'}; {BYTES} is read here.", hint=f"Send Content-Type: {BYTES}.")
-
-
-def _require_turn(shared: App) -> None:
-    if shared.receiving >= shared.settings.uploads_at_once:
-        raise Unavailable(f"{shared.receiving} uploads are being received at this moment.", hint="Try again in a moment.")
 
 
 def _require_room(request: Request, room: int, receiver: Receiver) -> None:

@@ -22,6 +22,8 @@ _INSTEAD: Final = tuple(
         (r"treadle lock release --reason …", "POST /api/lock/release"),
         (r"treadle jobs ls", "GET /api/jobs"),
         (r"treadle token ls", "GET /api/tokens"),
+        (r"treadle scenario ls", "GET /query/docs/scenarios"),
+        (r"with --overwrite\b", "with `overwrite`"),
         (r"treadle files ls", "GET /api/files"),
         (r"treadle files upload FILE", "POST /api/uploads"),
         (r"treadle audit verify", "GET /api/audit/verify"),

@@ -29,11 +29,11 @@ INVALID: Final = EXIT_CODES[errors.InvalidInput]
 EXIT_MEANINGS: Final[Mapping[int, str]] = {
     0: "done",
     1: "a defect of Treadle, a failed check of doctor, or any error of `treadle weekly`",
-    2: "unusable input, also a file that a run would refuse (files profile, scenario check)",
+    2: "unusable input, also a file that a run or a build would refuse (files profile, scenario check, plan and apply)",
     3: "not found",
-    4: "conflict, such as a held lock",
+    4: "conflict, such as a held lock or a thing in the way of a scenario",
     5: "not signed in or not permitted",
     6: "not reachable or no answer: try again, or look first",
-    7: "the run or operation failed",
+    7: "the run, job or operation failed",
     INTERRUPTED: "interrupted",
 }

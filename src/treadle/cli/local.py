@@ -10,6 +10,7 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import structlog
 import typer
@@ -160,6 +161,7 @@ def _connection_values(cloud: Any, postgres: Any) -> dict[str, str]:
         "SALESFORCE_URL": cloud.endpoints.salesforce_url,
         "SALESFORCE_CLIENT_ID": cloud.salesforce.credentials.client_id,
         "SALESFORCE_CLIENT_SECRET": cloud.salesforce.credentials.client_secret,
+        "KUSTO_HOSTS": _host_of(cloud.endpoints.kusto_url),
         "PORTAL_COOKIE_SECRET": secrets.token_urlsafe(32),
         "SANDBOX_ADMIN_URL": cloud.endpoints.admin_url,
         "SANDBOX_PROXY_URL": cloud.endpoints.proxy_url,
@@ -172,6 +174,10 @@ def _connection_values(cloud: Any, postgres: Any) -> dict[str, str]:
         "PG_PASSWORD": "none-needed",  # the socket trusts its user; named, so that one from the environment is not sent to it
         "PG_SSLMODE": "disable",
     }
+
+
+def _host_of(url: str) -> str:
+    return urlsplit(url).netloc
 
 
 def _weekly_folders(state: Path) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""treadle scenario …: what an archive with a scenario holds, and whether it can be built."""
+"""treadle scenario …: what an archive with a scenario holds, whether it can be built, and – in the modules beside – what is done with it."""
 
 import tempfile
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from treadle.cli import scenario_build, scenario_look
 from treadle.cli.options import Json
 from treadle.cli.output import Markup, reported, say, show_json, stdout, waiting_for
 from treadle.cli.tables import show_table
@@ -22,6 +23,16 @@ app = typer.Typer(no_args_is_help=True, help="Scenarios: an archive becomes tabl
 @app.callback()
 def scenario() -> None:
     """Scenarios: an archive becomes tables, an ontology and a graph."""
+
+
+app.command("plan")(scenario_build.plan)
+app.command("apply")(scenario_build.apply)
+app.command("destroy")(scenario_build.destroy)
+app.command("ls")(scenario_look.ls)
+app.command("show")(scenario_look.show)
+app.command("query")(scenario_look.query)
+app.command("docs")(scenario_look.docs)
+app.command("jobs")(scenario_look.jobs)
 
 
 @app.command("check")

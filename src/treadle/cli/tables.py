@@ -1,15 +1,18 @@
 """Tables for people: whole words and ids at any width, and no trailing blanks for whoever pipes them into another program."""
 
+import io
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
 from rich.cells import cell_len
+from rich.console import Console
 from rich.markup import escape, render
 from rich.table import Table
 
 from treadle.cli.output import Markup, local_minute, say, stdout, write_out
+from treadle.cli.terminal_text import visible
 
 NUMERIC_COLUMNS: Final = ("size", "revenue", "orders", "change", "%", "figure", "distinct")
 NARROW: Final = 100  # columns; below, tables leave out what they can
@@ -80,7 +83,7 @@ def _fitted(widths: Mapping[str, int], cut: Mapping[str, int], spare: Sequence[s
 def _rooms(widths: Mapping[str, int], cut: Mapping[str, int], width: int) -> dict[str, int]:
     """How wide each column is: what is over goes to those that are cut, in their order."""
     rooms = _least(widths, cut)
-    for name in cut:
+    for name in (each for each in cut if each in rooms):
         rooms[name] += min(widths[name] - rooms[name], max(0, width - sum(rooms.values())))
     return rooms
 
@@ -98,10 +101,17 @@ def _print(columns: Sequence[str], cells: Iterable[Sequence[str]], *, kept: Coll
         table.add_column(column, justify=justify, overflow="fold", no_wrap=column in kept)
     for row in cells:
         table.add_row(*row)
-    console = stdout()
-    with console.capture() as captured:
-        console.print(table)
-    write_out("\n".join(line.rstrip() for line in captured.get().removesuffix("\n").split("\n")))
+    write_out("\n".join(line.rstrip() for line in _drawn(table).removesuffix("\n").split("\n")))
+
+
+def _drawn(table: Table) -> str:
+    """As standard output would have it. Nothing is written: a console that captures writes nothing as well, which a full disk refuses."""
+    target, drawn = stdout(), io.StringIO()
+    colours: Any = target.color_system
+    Console(
+        file=drawn, width=target.width, force_terminal=target.is_terminal, color_system=colours, no_color=target.no_color, highlight=False
+    ).print(table)
+    return drawn.getvalue()
 
 
 def _cell(value: Any) -> str:
@@ -111,7 +121,7 @@ def _cell(value: Any) -> str:
         return local_minute(value)
     if isinstance(value, float | Decimal):
         return f"{value:,.2f}"
-    return value if isinstance(value, Markup) else escape(str(value))
+    return value if isinstance(value, Markup) else escape(visible(str(value), kept="\n\t"))
 
 
 def _is_short(cell: str) -> bool:

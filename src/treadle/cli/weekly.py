@@ -3,17 +3,18 @@
 Its schedulers know three exit codes: 0, 1 for any error, 130 when somebody interrupted it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
 from treadle.actions import weekly
 from treadle.cli.options import Json, State, User, acting, looking, say_environment, session
-from treadle.cli.output import Markup, local_time, say, show_json, status_cell, stderr, stdout
+from treadle.cli.output import Markup, local_time, say, show_json, status_cell, stderr, write_out
 from treadle.cli.tables import show_list, show_table
+from treadle.cli.terminal_text import visible
 from treadle.cli.weekly_options import (
     AdvanceOnSkip,
     Engine,
@@ -25,9 +26,12 @@ from treadle.cli.weekly_options import (
     StageName,
     UseCheckpoint,
     WeekEnd,
+    WeeklyGroup,
     WeekStart,
+    agrees,
     bars,
     chosen_week,
+    counted,
     told,
 )
 from treadle.cli.weekly_rejects import app as rejects_app
@@ -40,7 +44,17 @@ from treadle.flows.weekly.sync_plan import RowChange
 from treadle.flows.weekly.week import Week
 from treadle.wiring import Wiring
 
-app = typer.Typer(no_args_is_help=True, help="The weekly flow: events API → lake → customer metrics → Salesforce, week by week.")
+_HELP: Final = "The weekly flow: events API → lake → customer metrics → Salesforce, week by week."
+_NO_ROW: Final[Mapping[PlannedAction | None, str]] = {
+    None: "Nothing would change.",
+    PlannedAction.CREATE: "No row would be created.",
+    PlannedAction.UPDATE: "No row would be updated.",
+    PlannedAction.DELETE: "No row would be deleted.",
+    PlannedAction.BLOCKED: "No row is blocked.",
+    PlannedAction.REFUSED: "No row waits since it was refused.",
+}
+
+app = typer.Typer(cls=WeeklyGroup, no_args_is_help=True, help=_HELP)
 app.add_typer(rejects_app, name="rejects")
 
 
@@ -114,7 +128,11 @@ def plan(
     week_end: WeekEnd = None,
     use_checkpoint: UseCheckpoint = False,
     action: Annotated[
-        PlannedAction | None, typer.Option("--action", help="List only rows that would be created, updated, deleted or are blocked.")
+        PlannedAction | None,
+        typer.Option(
+            "--action",
+            help="List only rows that would be created, updated or deleted, that are blocked, or that wait since they were refused.",
+        ),
     ] = None,
     limit: Annotated[int, typer.Option("--limit", min=0, max=1000, help="List so many rows at most.")] = 20,
     engine: Engine = EngineName.EMBEDDED,
@@ -134,7 +152,7 @@ def plan(
     told_first = [("week", str(week)), ("customers", f"{metrics.rows:,}"), *((name, f"{count:,}") for name, count in counts.items())]
     show_table(("", ""), told_first, empty="")
     cost = facts["cost"]
-    say(f"It would take {cost['requests']:,} requests by {cost['channel']}.")
+    say(f"It would take {counted(cost['requests'], 'request')} by {cost['channel']}.")
     if cost["affordable"] is False:
         say(f"Warning: today's allowance of Salesforce is not enough: {cost['reason']}.")
     for trip in facts["trips"]:
@@ -144,9 +162,9 @@ def plan(
         say(f"If the plan is right, carry it out all the same with: treadle weekly stage salesforce-sync {days} --force")
     if limit:
         listed = [(row.action, row.external_id, _changes_of(row)) for row in rows]
-        show_list(("action", "record", "fields"), listed, cut={"fields": 40}, empty="Nothing would change.")
+        show_list(("action", "record", "fields"), listed, cut={"fields": 40}, empty=_NO_ROW[action])
         if total > len(rows):
-            say(f"{total - len(rows):,} rows more; see them with --limit, or choose with --action.")
+            say(f"{counted(total - len(rows), 'row')} more; see them with --limit, or choose with --action.")
 
 
 @app.command("status")
@@ -177,7 +195,8 @@ def status(
         if point and found.stale:
             say(f"Warning: the checkpoint has not moved since {local_time(point.updated_at)}, for more than 14 days.")
         if found.waiting:
-            say(f"Warning: {found.waiting} ends of runs wait for the database; the next run records them.")
+            ends = "the end of 1 run waits" if found.waiting == 1 else f"the ends of {found.waiting:,} runs wait"
+            say(f"Warning: {ends} for the database; the next run records what waits.")
         rows = [
             (
                 str(each.run_id)[:8], str(each.week), Markup(status_cell(each.status)), each.started_at, _number(each.rows_fetched),
@@ -210,7 +229,11 @@ def backfill(
             show_json({"weeks": weeks})
             return
         _show_backfill(weeks, on_stderr=json_output)
-        if preview or not _agreed(weeks, yes=yes):
+        if preview:
+            return
+        if not _agreed(weeks, yes=yes):
+            if json_output:
+                show_json({"weeks": ()})
             return
         options = _options(wiring, user, force=force, local_only=local_only, advance_on_skip=True, engine=engine, tag=None)
         say_environment(wiring.settings)
@@ -249,7 +272,9 @@ def _run(
     else:
         _show_outcome(outcome)
     if outcome.warning:
-        say(f"Warning: {outcome.warning}")
+        say(_warned(outcome.warning))
+    if options.dry_run:
+        say("This was a dry run: nothing was recorded, published or sent.")
 
 
 def _options(
@@ -298,7 +323,12 @@ def _line(outcome: WeekOutcome) -> str:
         return outcome.skipped
     counts = ", ".join(f"{count:,} {name}" for name, count in counts_of(outcome).items() if count)
     line = f"{outcome.week}: {outcome.status}, {_number(outcome.rows_fetched)} events" + (f"; Salesforce: {counts}" if counts else "")
-    return f"{line}\nWarning: {outcome.warning}" if outcome.warning else line
+    return f"{line}\n{_warned(outcome.warning)}" if outcome.warning else line
+
+
+def _warned(warning: str) -> str:
+    """Each line of a warning, as one."""
+    return "\n".join(f"Warning: {line}" for line in warning.splitlines())
 
 
 def _show_backfill(weeks: Sequence[BackfillWeek], *, on_stderr: bool) -> None:
@@ -318,8 +348,10 @@ def _agreed(weeks: Sequence[BackfillWeek], *, yes: bool) -> bool:
     if yes:
         return True
     if not stderr.is_terminal:
-        raise Conflict(f"{len(due)} weeks would be run, and nobody is there to ask.", hint="Agree with --yes, or look with --preview.")
-    return typer.confirm(f"Run {len(due)} weeks?", err=True)
+        raise Conflict(
+            f"{counted(len(due), 'week')} would be run, and nobody is there to ask.", hint="Agree with --yes, or look with --preview."
+        )
+    return agrees(f"Run {counted(len(due), 'week')}?")
 
 
 def _check_api(wiring: Wiring, *, json_output: bool) -> None:
@@ -348,7 +380,8 @@ def _show_run(wiring: Wiring, text: str, *, json_output: bool) -> None:
     say(f"Run {details.run.run_id} of {details.run.week}: {details.run.status}")
     show_list(("stage", "status", "started", "seconds", "rows", "error"), rows, cut={"error": 20}, empty="No stage was begun.")
     for event in details.events:
-        stdout().print(f"{local_time(event.at)}  {event.level:<7} {event.message}", markup=False, soft_wrap=True)
+        message = visible(event.message, kept="\n\t")
+        write_out(f"{local_time(event.at)}  {event.level:<7} {message}")
 
 
 def _changes_of(row: RowChange) -> str:

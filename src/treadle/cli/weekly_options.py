@@ -11,6 +11,8 @@ from typing import Annotated, Any, Final, NoReturn, ParamSpec, TypeVar
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
+from typer.core import TyperGroup
+from typer.exceptions import TyperException
 
 from treadle.actions import weekly
 from treadle.cli.exit_codes import EXIT_CODES, WEEKLY_FAILED
@@ -50,6 +52,7 @@ class PlannedAction(StrEnum):
     UPDATE = "update"
     DELETE = "delete"
     BLOCKED = "blocked"
+    REFUSED = "refused"
 
 
 class EngineName(StrEnum):
@@ -77,6 +80,20 @@ RunTag = Annotated[
         "--run-tag", help="The run that this is part of, as an orchestrator calls it; its stages find each other by it.", show_default=False
     ),
 ]
+
+
+class WeeklyGroup(TyperGroup):
+    """The commands of treadle weekly; a bad option, date or name is exit code 1 as every other error of theirs."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        """As of any group, with that exit code."""
+        with _exit_code_of_weekly():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: Any) -> Any:
+        """As of any group, with that exit code; the subcommand's options are read here."""
+        with _exit_code_of_weekly():
+            return super().invoke(ctx)
 
 
 def told(command: Callable[P, R]) -> Callable[P, R]:
@@ -116,10 +133,34 @@ def plain_week(wiring: Wiring, start: datetime | None, end: datetime | None) -> 
     """As `chosen_week`; without dates, the week of the newest run."""
     if start is not None:
         return chosen_week(wiring, start, end, False, None)[0]
+    if end is not None:
+        raise InvalidInput("Which week?", hint="Give --week-start as well, or neither for the week of the newest run.")
     newest = weekly.standing(wiring.services, looking(wiring), limit=1).runs
     if not newest:
         raise InvalidInput("Which week?", hint="No week was run yet; give --week-start.")
     return newest[0].week
+
+
+def dates_of(week: Week) -> str:
+    """The options that name the week, for a hint that can be pasted."""
+    return f"--week-start {week.start}" + ("" if week == week_of(week.start) else f" --week-end {week.end}")
+
+
+def counted(count: int, what: str) -> str:
+    """So many of something. what: one of them."""
+    return f"1 {what}" if count == 1 else f"{count:,} {what}s"
+
+
+def agrees(question: str) -> bool:
+    """Whether somebody at the terminal says yes. Raises KeyboardInterrupt, as Ctrl-C does anywhere else."""
+    signal.siginterrupt(signal.SIGINT, True)  # a library may have had reads go on after Ctrl-C
+    try:
+        return typer.confirm(question, err=True)
+    except typer.Abort as ended:
+        if isinstance(ended.__context__, KeyboardInterrupt):
+            stderr.print()  # the question's line ends
+            raise KeyboardInterrupt from None
+        raise
 
 
 @contextmanager
@@ -132,9 +173,19 @@ def bars() -> Generator[Report]:
         def report(progress: Progress) -> None:
             if progress.stage not in tasks:
                 tasks[progress.stage] = shown.add_task(progress.stage.lower().replace("_", " "), total=None, unit=progress.unit)
-            shown.update(tasks[progress.stage], completed=progress.done, total=progress.total)
+            unit = f"{progress.unit} – {progress.note}" if progress.note else progress.unit
+            shown.update(tasks[progress.stage], completed=progress.done, total=progress.total, unit=unit)
 
         yield report
+
+
+@contextmanager
+def _exit_code_of_weekly() -> Generator[None]:
+    try:
+        yield
+    except TyperException as error:
+        error.exit_code = WEEKLY_FAILED
+        raise
 
 
 def _interrupt(_number: int, _frame: Any) -> NoReturn:

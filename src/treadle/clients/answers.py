@@ -130,7 +130,8 @@ class RawAnswer:
         in_body = told.get("errorCode") or told.get("code") or oauth
         code = self.headers.get("x-ms-public-api-error-code") or self.headers.get("x-ms-error-code") or in_body
         message = (
-            told.get("message")
+            told.get("@message")  # of Kusto, whose message is a platitude
+            or told.get("message")
             or (told.get("error_description") if oauth else None)
             or (_snippet(self.content) if problem and self.content else None)
         )

@@ -19,6 +19,7 @@ TIMEOUT_SECONDS: Final = 60.0
 MAX_RETRIES: Final = 3
 _PATH: Final = "/datasets/ecom_events"
 _LEAST_WAIT_SECONDS: Final = 60.0  # a limit of calls a minute asks for no longer wait than that
+_TOLD_FROM_SECONDS: Final = 5.0
 _JSON_WHITESPACE: Final = b" \t\r\n"
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _HINTS: Final[dict[type[TreadleError], str]] = {
@@ -67,12 +68,20 @@ class EventsApi:
             attempt_seconds=timeout_seconds,
             backoff_seconds=backoff_seconds,
             max_attempts=1 + max_retries,
-            sleep=sleep,
+            sleep=self._pause,
         )
+        self._sleep = sleep
+        self.on_wait: Callable[[float], None] = lambda _seconds: None
+        """Told of each pause before an attempt is repeated that is long enough to be wondered at, in seconds, as it begins."""
 
     def close(self) -> None:
         """Close all connections."""
         self.transport.close()
+
+    def _pause(self, seconds: float) -> None:
+        if seconds >= _TOLD_FROM_SECONDS:
+            self.on_wait(seconds)
+        self._sleep(seconds)
 
     @property
     def url(self) -> str:

@@ -45,6 +45,15 @@ class LakeFile:
 
 
 @dataclass(frozen=True, slots=True)
+class LakeFolder:
+    """A folder of the lakehouse."""
+
+    path: str
+    name: str
+    modified_at: datetime  # UTC
+
+
+@dataclass(frozen=True, slots=True)
 class LakePlace:
     """Which files these are. `in_lakehouse` and `in_container` make one."""
 
@@ -117,13 +126,13 @@ class LakeRequests:
 
     def list_page(self, folder: str, token: str | None) -> tuple[list[LakeFile], str | None]:
         """Path - List: the files of one page, folders left out, and the token of the next page or None."""
+        entries, following = self._entries_page(folder, token)
+        return [self._listed(entry) for entry in entries if not entry.is_directory], following
 
-        def page() -> tuple[list[Any], str | None]:
-            pages = self._paths.get_paths(path=self._place.full(folder), recursive=False).by_page(token)
-            return list(next(pages)), cast("Any", pages).continuation_token
-
-        entries, following = self._call(f"list {folder}", "GET", folder, page)
-        return [self._listed(entry) for entry in entries if not entry.is_directory], following or None
+    def list_folders_page(self, folder: str, token: str | None) -> tuple[list[LakeFolder], str | None]:
+        """As `list_page`, the folders instead of the files."""
+        entries, following = self._entries_page(folder, token)
+        return [self._listed_folder(entry) for entry in entries if entry.is_directory], following
 
     def properties(self, path: str) -> LakeFile | None:
         """Path - Get Properties. None: the path is a folder."""
@@ -197,12 +206,35 @@ class LakeRequests:
             if error.details.get("attempts", 1) == 1:  # else an earlier attempt has deleted it, and its answer was lost
                 raise
 
+    def delete_folder(self, folder: str) -> None:
+        """Path - Delete, a folder with all that is in it. One that is not there is what is wanted."""
+        directory = self._paths.get_directory_client(self._place.full(folder))
+        try:
+            self._call(f"delete {folder}", "DELETE", folder, directory.delete_directory)
+        except NotFound as error:
+            if error.details.get("error_code") not in ABSENT_CODES:
+                raise
+
     def _client(self, path: str) -> Any:
         return self._paths.get_file_client(self._place.full(path))
+
+    def _entries_page(self, folder: str, token: str | None) -> tuple[list[Any], str | None]:
+        def page() -> tuple[list[Any], str | None]:
+            pages = self._paths.get_paths(path=self._place.full(folder), recursive=False).by_page(token)
+            return list(next(pages)), cast("Any", pages).continuation_token
+
+        entries, following = self._call(f"list {folder}", "GET", folder, page)
+        return entries, following or None
 
     def _listed(self, entry: Any) -> LakeFile:
         path = str(entry.name).removeprefix(self._place.full(""))
         return _lake_file(path, entry.content_length, entry.last_modified, entry.etag)
+
+    def _listed_folder(self, entry: Any) -> LakeFolder:
+        path = str(entry.name).removeprefix(self._place.full(""))
+        if not isinstance(entry.last_modified, datetime):
+            raise unexpected(Exchange(self._place.service, f"describe {path}", "GET", path), "its time is missing")
+        return LakeFolder(path, path.rpartition("/")[2], entry.last_modified.astimezone(UTC))
 
     def _call(self, what: str, method: str, path: str, call: Callable[[], T]) -> T:
         with within(self._deadline_seconds) as deadline:

@@ -5,20 +5,21 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO, Final, Self
+from typing import BinaryIO, Final, Self, TypeVar
 from uuid import uuid4
 
 import structlog
 
 from treadle.clients.answers import Exchange, outcome_unknown, unexpected
 from treadle.clients.lake_path import lake_path
-from treadle.clients.lake_requests import ABSENT_CODES, LakeFile, LakePlace, LakeRequests, in_container, in_lakehouse
+from treadle.clients.lake_requests import ABSENT_CODES, LakeFile, LakeFolder, LakePlace, LakeRequests, in_container, in_lakehouse
 from treadle.clients.retry import BACKOFF_SECONDS
 from treadle.clients.transport import DEADLINE_SECONDS, TokenSource
 from treadle.errors import ChecksumMismatch, Conflict, InvalidInput, NotFound, Throttled, TreadleError, Unavailable
 
-__all__ = ["AdlsClient", "LakeClient", "LakeFile", "OneLakeClient", "Progress", "StagedUpload", "lake_path", "staged_path"]
+__all__ = ["AdlsClient", "LakeClient", "LakeFile", "LakeFolder", "OneLakeClient", "Progress", "StagedUpload", "lake_path", "staged_path"]
 
+T = TypeVar("T")
 Progress = Callable[[int, int], None]  # bytes done, bytes in all (as far as known)
 
 CHUNK_BYTES: Final = 4 * 1024 * 1024
@@ -83,6 +84,15 @@ class LakeClient:
         """The files directly in a folder, by name. A folder that does not exist has none; any other failure is raised as such."""
         try:
             return sorted(self._listed(lake_path(folder)), key=lambda file: file.name)
+        except NotFound as error:
+            if error.details.get("error_code") in ABSENT_CODES:
+                return []
+            raise
+
+    def list_folders(self, folder: str) -> list[LakeFolder]:
+        """The folders directly in a folder, by name. A folder that does not exist has none; any other failure is raised as such."""
+        try:
+            return sorted(self._listed_folders(lake_path(folder)), key=lambda found: found.name)
         except NotFound as error:
             if error.details.get("error_code") in ABSENT_CODES:
                 return []
@@ -188,6 +198,10 @@ class LakeClient:
         """Delete a file; raises NotFound if it was not there before. Safe to repeat."""
         self._requests.delete(lake_path(path))
 
+    def delete_folder(self, folder: str) -> None:
+        """Delete a folder and all that is in it; one that is not there is what is wanted. Safe to repeat."""
+        self._requests.delete_folder(lake_path(folder))
+
     def discard_abandoned_uploads(self, older_than_seconds: float, now: datetime) -> int:
         """Delete what uploads that were killed have left in STAGING; returns how many. now: aware."""
         abandoned = [file for file in self.list_files(self.place.staging) if (now - file.modified_at).total_seconds() > older_than_seconds]
@@ -196,10 +210,16 @@ class LakeClient:
         return len(abandoned)
 
     def _listed(self, folder: str) -> Iterator[LakeFile]:
+        return self._all_pages(folder, self._requests.list_page)
+
+    def _listed_folders(self, folder: str) -> Iterator[LakeFolder]:
+        return self._all_pages(folder, self._requests.list_folders_page)
+
+    def _all_pages(self, folder: str, list_page: Callable[[str, str | None], tuple[list[T], str | None]]) -> Iterator[T]:
         token, seen = None, set[str]()
         while len(seen) < MAX_LISTED_PAGES:
-            files, token = self._requests.list_page(folder, token)
-            yield from files
+            found, token = list_page(folder, token)
+            yield from found
             if token is None:
                 return
             if token in seen:

@@ -145,6 +145,7 @@ class Transport:
         content: "Content | None" = None,
         params: Mapping[str, str] | None = None,
         deadline_seconds: float | None = None,
+        attempt_seconds: float | None = None,
         safety: Safety = "safe",
         wants_json: bool = True,
         problem_of: Callable[[bytes], str | None] | None = None,
@@ -155,6 +156,7 @@ class Transport:
         what: the call in words, to follow "could not". path: starts with `/`; its ids are the caller's to check.
         safety: "unsafe" is repeated only if it surely did nothing. wants_json: a 200 or 201 whose body is not JSON counts as garbled.
         problem_of: says what is wrong with such a body, instead; None: nothing.
+        attempt_seconds: of each attempt, where the transport's own would be too short for what is asked.
         content: a body that is not JSON. into: a file for the body of a successful answer, which may be longer than memory should hold;
         the answer's own content is then empty.
 
@@ -169,6 +171,7 @@ class Transport:
             safety,
             problem_of or (_json_problem if wants_json and into is None else None),
             into,
+            attempt_seconds or self._attempt_seconds,
         )
         with within(deadline_seconds or self._deadline_seconds, self._clock) as deadline:
             settled = attempt_until_settled(
@@ -212,7 +215,7 @@ class Transport:
             self._quotas.wait_for_turn(call.exchange.path, deadline.remaining_seconds)
         self._authorise(call.request)
         started = self._clock()
-        with within(self._attempt_seconds if call.safety == "safe" else deadline.remaining_seconds, self._clock):
+        with within(call.attempt_seconds if call.safety == "safe" else deadline.remaining_seconds, self._clock):
             attempt = self._exchange(call)
         _log_exchange(call.exchange, number, attempt, self._clock() - started)
         return attempt
@@ -253,7 +256,8 @@ class _Call:
     request: httpx2.Request
     safety: Safety
     problem_of: Callable[[bytes], str | None] | None
-    into: Path | None = None
+    into: Path | None
+    attempt_seconds: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """Who may do what: roles, rights and principals, and the one table that joins them. Pure.
 
-    viewer   reads everything but the audit
-    operator also starts, cancels and restores runs, brings files, manages jobs, releases a dead lock
-    admin    also releases the lock of a run that may still go on, deploys items, manages tokens, reads the audit
+    viewer   reads everything but the audit, and asks graphs
+    operator also starts, cancels and restores runs, brings files, builds and destroys scenarios, manages jobs and connections, releases a dead lock
+    admin    also releases the lock of a run that may still go on, writes documents, deploys items, manages tokens, reads the audit
 
 A principal without a role may nothing. Scopes only ever take away: a token of an admin with the scope `runs:read` reads runs, no more.
 """
@@ -61,6 +61,10 @@ class Right(StrEnum):
     LOCK_READ = "lock:read"
     LOCK_RELEASE = "lock:release"
     LOCK_OVERRIDE = "lock:override"
+    SCENARIOS_READ = "scenarios:read"
+    SCENARIOS_BUILD = "scenarios:build"
+    CONNECTIONS_MANAGE = "connections:manage"
+    DOCUMENTS_WRITE = "documents:write"
     METRICS_READ = "metrics:read"
     ITEMS_DEPLOY = "items:deploy"
     TOKENS_MANAGE = "tokens:manage"
@@ -72,6 +76,7 @@ RIGHTS: Final[Mapping[Right, Role]] = {
     Right.FILES_READ: Role.VIEWER,
     Right.JOBS_READ: Role.VIEWER,
     Right.LOCK_READ: Role.VIEWER,
+    Right.SCENARIOS_READ: Role.VIEWER,
     Right.METRICS_READ: Role.VIEWER,
     Right.RUNS_START: Role.OPERATOR,
     Right.RUNS_CANCEL: Role.OPERATOR,
@@ -79,7 +84,10 @@ RIGHTS: Final[Mapping[Right, Role]] = {
     Right.FILES_WRITE: Role.OPERATOR,
     Right.JOBS_MANAGE: Role.OPERATOR,
     Right.LOCK_RELEASE: Role.OPERATOR,
+    Right.SCENARIOS_BUILD: Role.OPERATOR,
+    Right.CONNECTIONS_MANAGE: Role.OPERATOR,
     Right.LOCK_OVERRIDE: Role.ADMIN,
+    Right.DOCUMENTS_WRITE: Role.ADMIN,
     Right.ITEMS_DEPLOY: Role.ADMIN,
     Right.TOKENS_MANAGE: Role.ADMIN,
     Right.AUDIT_READ: Role.ADMIN,

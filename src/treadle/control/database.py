@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final, LiteralString, Self
 
 import psycopg
+import structlog
 from psycopg import errors as pg
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import DictRow, dict_row
@@ -26,6 +27,8 @@ from treadle.control.statements import load_queries, with_lines
 from treadle.errors import InvalidInput, OutcomeUnknown, PermissionDenied, TreadleError, Unavailable, UnexpectedAnswer
 
 __all__ = ["AdvisoryLock", "Connection", "Database", "LiveSchema", "SchemaProblem", "load_queries"]
+
+log = structlog.get_logger()
 
 Connection = psycopg.Connection[DictRow]
 Row = DictRow
@@ -271,8 +274,11 @@ def _lost(error: TreadleError) -> bool:
 
 
 def _unreachable(error: psycopg.Error) -> Unavailable:
+    """The driver's words name the server's address or path: they are for the log, and for whoever runs Treadle, after the message."""
+    words = _in_one_line(error)
+    log.info("database.unreachable", error=words)
     return Unavailable(
-        f"The database cannot be reached: {_in_one_line(error)}.", hint="Check that it runs, and the settings PG_HOST to PG_SSLMODE."
+        "The database cannot be reached.", hint=f"Check that it runs, and the settings PG_HOST to PG_SSLMODE. The driver says: {words}"
     )
 
 

@@ -74,8 +74,15 @@ def checked_time(what: str, moment: datetime) -> datetime:
 
 
 def json_text(value: Any) -> str:
-    """JSON that `jsonb` takes. NaN and the infinities, which JSON does not have, become null; so does nothing else."""
-    return json.dumps(_plain(value), ensure_ascii=False, allow_nan=False)
+    """JSON that `jsonb` takes. NaN and the infinities, which JSON does not have, become null; so does nothing else.
+
+    Raises:
+        InvalidInput: it is nested deeper than Python can follow, some hundred levels.
+    """
+    try:
+        return json.dumps(_plain(value), ensure_ascii=False, allow_nan=False)
+    except RecursionError as error:
+        raise InvalidInput("This is nested too deeply to be stored.", hint="Use fewer levels.") from error
 
 
 def _plain(value: Any) -> Any:

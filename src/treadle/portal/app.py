@@ -5,6 +5,7 @@ from pathlib import Path
 import streamlit as st
 
 from treadle.portal.frame import frame
+from treadle.portal.scenarios.pill import scenario_pill
 from treadle.portal.shared import portal
 from treadle.portal.told import empty
 from treadle.portal.visited import visit
@@ -24,6 +25,9 @@ def pages() -> list[st.Page]:
         st.Page(folder / "results.py", title="Results", icon=":material/bar_chart:", url_path="results"),
         st.Page(folder / "archive.py", title="Archive", icon=":material/inventory_2:", url_path="archive"),
         st.Page(folder / "weekly.py", title="Weekly", icon=":material/calendar_month:", url_path="weekly"),
+        st.Page(folder / "scenarios.py", title="Scenarios", icon=":material/hub:", url_path="scenarios"),
+        st.Page(folder / "connections.py", title="Connections", icon=":material/cable:", url_path="connections"),
+        st.Page(folder / "scenario.py", title="Scenario", icon=":material/hub:", url_path="scenario", visibility="hidden"),
         st.Page(folder / "run.py", title="Run", icon=":material/play_circle:", url_path="run", visibility="hidden"),
         st.Page(folder / "compare.py", title="Compare", icon=":material/compare_arrows:", url_path="compare", visibility="hidden"),
     ]
@@ -40,7 +44,7 @@ def main() -> None:
         return
     if not portal().local:
         st.sidebar.button("Sign out", icon=":material/logout:", on_click=sign_out, type="tertiary", key="sign-out")
-    frame(who)
+    frame(who, scenario_pill)
     if who.role is None:
         empty("No role yet", f"{plain(who.name)} is known, but has no role here. Ask an admin for one.", icon=":material/lock:")
         return

@@ -1,5 +1,6 @@
 """What stands on every page: which environment this is, who holds the lock, who you are, and in which time zone times are told."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -24,15 +25,16 @@ def zone() -> tzinfo:
         return UTC
 
 
-def frame(who: Principal) -> None:
-    """The line above every page."""
+def frame(who: Principal, *others: Callable[[Principal], None]) -> None:
+    """The line above every page. others: what else stands beside the lock, each drawing itself or nothing."""
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="frame"):
         environment = services().environment
         sandbox = environment == "SANDBOX"
         st.badge(
             words.plain(environment), icon=":material/science:" if sandbox else ":material/cloud:", color="orange" if sandbox else "violet"
         )
-        _lock_pill(who)
+        for part in (_lock_pill, *others):
+            part(who)
         st.space("stretch")
         st.caption(
             f":material/person: {words.plain(who.name)} · **{who.role or 'no role'}**{' · local user' if portal().local else ''}"

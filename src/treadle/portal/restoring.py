@@ -1,6 +1,6 @@
 """The restore dialog: what is current, what it becomes, whether it can be done, and what follows from it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 from typing import Final
@@ -10,7 +10,7 @@ import streamlit as st
 
 from treadle.actions import lock, runs
 from treadle.clients.onelake import LakeFile
-from treadle.control.access import Right, allowed
+from treadle.control.access import Principal, Right, allowed
 from treadle.control.lock import LockState
 from treadle.control.run import Run
 from treadle.control.states import RunStatus
@@ -20,6 +20,7 @@ from treadle.flows.sales.manifest import FileEntry, Manifest
 from treadle.flows.sales.published import read_published_manifest
 from treadle.portal import comparing, components, run_detail, words
 from treadle.portal.frame import zone
+from treadle.portal.importing.opened import needs_operator
 from treadle.portal.looking import a_look
 from treadle.portal.shared import services
 from treadle.portal.told import failed, told
@@ -44,22 +45,26 @@ class Published:
     run: Run | None
 
 
-def why_not(run: Run, *, may: bool) -> str | None:
-    """Why a run cannot be restored from here, in words. None: the dialog can be opened. Pure."""
+def why_not(run: Run, who: Principal) -> str | None:
+    """Why this person cannot restore a run from here, in words. None: the dialog can be opened. Pure."""
+    if reason := nothing_to_restore(run):
+        return reason
+    return None if allowed(who, Right.RUNS_RESTORE) else needs_operator("To restore a run", who)
+
+
+def nothing_to_restore(run: Run) -> str | None:
+    """Why there is nothing to bring back, whoever asks. None: there is. Pure."""
     if run.is_restore:
         return "A restore has no files of its own; open the run that it brought back, and restore that one."
     if run.status is not RunStatus.SUCCEEDED:
         return "Only a run that succeeded can be restored."
-    if not may:
-        return "To restore a run takes the role operator."
     return None
 
 
 def check_source(run: Run) -> Check:
     """Whether there is something to bring back. Pure."""
-    if run.status is RunStatus.SUCCEEDED and not run.is_restore:
-        return Check(passed=True, told="The run succeeded.")
-    return Check(passed=False, told=why_not(run, may=True) or "The run cannot be restored.")
+    reason = nothing_to_restore(run)
+    return Check(passed=reason is None, told=reason or "The run succeeded.")
 
 
 def check_files(seen: Sequence[LakeFile], recorded: Sequence[FileEntry]) -> Check:
@@ -82,11 +87,14 @@ def check_lock(held: LockState, zone_: tzinfo) -> Check:
     return Check(passed=False, told=f"{held.locked_by or 'Somebody'} holds the lock with run {components.short_id(held.run_id)}{since}.")
 
 
-def restore_button(run: Run, *, key: str) -> str | None:
-    """The button that opens the dialog. Returns why it cannot be used, for the page to say; None: it can."""
-    reason = why_not(run, may=allowed(current(), Right.RUNS_RESTORE))
+def restore_button(run: Run, *, key: str, ask: Callable[[Run], None] | None = None) -> str | None:
+    """The button that opens the dialog. Returns why it cannot be used, for the page to say; None: it can.
+
+    ask: opens it another way, for where the button stands in a dialog itself; None: opens it here.
+    """
+    reason = why_not(run, current())
     if st.button("Restore this run", icon=":material/restore:", type="primary", disabled=reason is not None, help=reason, key=key):
-        restore_dialog(run)
+        (ask or restore_dialog)(run)
     return reason
 
 
@@ -109,7 +117,11 @@ def restore_dialog(run: Run) -> None:
         f"Not affected: the folder of any run, the workbooks in `{IMPORT}/`, and what is recorded. To go back, restore the run that is current now."
     )
     short = components.short_id(run.run_id)
-    if st.button(f"Restore run {short}", icon=":material/restore:", type="primary", disabled=not possible, key="restore-really"):
+    with st.container(horizontal=True):  # what follows a yes is told below both
+        sure = st.button(f"Restore run {short}", icon=":material/restore:", type="primary", disabled=not possible, key="restore-really")
+        if st.button("Cancel", type="tertiary", key="restore-not"):
+            st.rerun()
+    if sure:
         _restore(run)
 
 

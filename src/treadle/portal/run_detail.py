@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final, cast
 from urllib.parse import quote
@@ -17,7 +18,7 @@ from treadle.control.artifacts import Artifact
 from treadle.control.compare import compare_kpis
 from treadle.control.run import RESTORE_PREFIX, Run
 from treadle.control.states import RunStatus
-from treadle.errors import ChecksumMismatch, NotFound, UnexpectedAnswer
+from treadle.errors import ChecksumMismatch, NotFound, TreadleError, UnexpectedAnswer
 from treadle.flows.sales.figures import figure_of, relative_written, written
 from treadle.flows.sales.lakehouse import KPIS, PROFILE, RUN_METADATA, run_path
 from treadle.flows.sales.manifest import FileEntry, parse_run_record
@@ -88,6 +89,12 @@ def previous_of(run: Run) -> Run | None:
     return found[0] if found else None
 
 
+def published_run() -> UUID | None:
+    """The run whose results were published last, as the database has it; of a restore the one that it brought back. None: there is none."""
+    newest = runs.list_runs(services(), current(), status={RunStatus.SUCCEEDED}, limit=1).runs
+    return made_by(newest[0]) if newest else None
+
+
 def show(run: Run, before: Run | None, *, key: str) -> None:
     """All of a run. What only the lake has comes last into its place, so that a lake that is away keeps nobody waiting for the rest."""
     head(run)
@@ -115,6 +122,9 @@ def head(run: Run) -> None:
     """What it was, how it stands, who, when and for how long; and how to pass it on."""
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         components.status_badge(run.status)
+        with suppress(TreadleError):  # a database that is away is told by the rest
+            if run.run_id == published_run():
+                st.badge("Current", icon=":material/verified:", color="green", help="Its results are those that are published now.")
         st.markdown(f"**{words.plain(components.run_name(run))}**", width="content")
     taken = components.elapsed(run, components.now())
     began = words.moment(run.created_at, zone())

@@ -1,6 +1,6 @@
 """The portal as one application with the API beside it: one port, one sign-in service, the same services.
 
-Streamlit's own runtime serves the pages; whatever is asked under `/api` goes to the API with all its layers, untouched by Streamlit's.
+Streamlit's own runtime serves the pages; whatever is asked under `/api` or `/query` goes to the API with all its layers, untouched by Streamlit's.
 """
 
 import asyncio
@@ -119,7 +119,7 @@ def _auth(service: SignInService) -> dict[str, Any]:
 
 
 def _is_for_api(path: str) -> bool:
-    return path in ("/api", "/metrics") or path.startswith("/api/")
+    return path in ("/api", "/metrics") or path.startswith(("/api/", "/query/"))
 
 
 class _Guarded:

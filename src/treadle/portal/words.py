@@ -19,12 +19,12 @@ def number(value: float | Decimal | None, decimals: int = 0) -> str:
 
 
 def size(bytes_: int | None) -> str:
-    """A number of bytes in the unit that suits it."""
+    """A number of bytes in the decimal unit that suits it, as browsers and Streamlit count: 1 MB is 1,000,000 bytes."""
     if bytes_ is None:
         return DASH
     value, unit = float(bytes_), 0
     while value >= 1000 and unit < len(_UNITS) - 1:
-        value, unit = value / 1024, unit + 1
+        value, unit = value / 1000, unit + 1
     return f"{value:.0f} {_UNITS[unit]}" if unit == 0 or value >= 100 else f"{value:.1f} {_UNITS[unit]}"
 
 

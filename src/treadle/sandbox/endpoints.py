@@ -20,6 +20,7 @@ MICROSOFT_HOSTS: Final = {
     "*-onelake.dfs.fabric.microsoft.com": "dfs",
     "onelake.blob.fabric.microsoft.com": "blob",
     "*-onelake.blob.fabric.microsoft.com": "blob",
+    "*.kusto.fabric.microsoft.com": "kusto",
 }
 LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1"})
 _BACKLOG: Final = 2048
@@ -38,6 +39,7 @@ class SandboxPorts:
     oidc: int = 0
     events: int = 0
     salesforce: int = 0
+    kusto: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ class Endpoints:
     oidc_url: str
     events_url: str
     salesforce_url: str
+    kusto_url: str
     ca_file: Path
 
     @classmethod
@@ -66,6 +69,7 @@ class Endpoints:
             oidc_url=f"https://localhost:{ports.oidc}",
             events_url=f"https://localhost:{ports.events}",
             salesforce_url=f"https://localhost:{ports.salesforce}",
+            kusto_url=f"https://localhost:{ports.kusto}",
             ca_file=ca_file,
         )
 

@@ -1,4 +1,4 @@
-"""The sandbox: Entra ID, Fabric REST, OneLake, sign-in of people, an events API and a Salesforce org, over HTTPS on loopback, in one process.
+"""The sandbox: Entra ID, Fabric REST, OneLake, sign-in of people, an events API, Salesforce and Kusto, over HTTPS on loopback, in one process.
 
 How a service plugs in (built in services.py):
 
@@ -44,6 +44,7 @@ from treadle.sandbox.entra.store import EntraStore, SandboxCredentials
 from treadle.sandbox.events.store import EventsStore
 from treadle.sandbox.fabric.cloud import FabricCloud
 from treadle.sandbox.faults import FaultScript
+from treadle.sandbox.kusto.cloud import KustoCloud
 from treadle.sandbox.middleware import RecordedRequest, ServiceMiddleware
 from treadle.sandbox.oidc.store import OidcStore
 from treadle.sandbox.onelake.store import LakeStore
@@ -54,7 +55,7 @@ from treadle.sandbox.tls import TlsFiles, ensure_certificates
 from treadle.sandbox.wire import CuttableProtocol
 
 _log = structlog.get_logger()
-_TLS_SERVICES: Final = ("entra", "fabric", "dfs", "blob", "oidc", "events", "salesforce")
+_TLS_SERVICES: Final = ("entra", "fabric", "dfs", "blob", "oidc", "events", "salesforce", "kusto")
 _REMEMBERED_REQUESTS: Final = 10_000
 _START_SECONDS: Final = 20
 
@@ -146,6 +147,11 @@ class Sandbox:
     def salesforce(self) -> SalesforceCloud:
         """The Salesforce org, for tests in the same process."""
         return self._started.clouds.salesforce
+
+    @property
+    def kusto(self) -> KustoCloud:
+        """The eventhouses' query services, for tests in the same process."""
+        return self._started.clouds.kusto
 
     @property
     def _started(self) -> "_Running":

@@ -25,6 +25,7 @@ CERTIFICATE_NAMES: Final = (
     "*.analysis.windows.net",
     "*.dfs.fabric.microsoft.com",  # onelake and its regional forms, <region>-onelake
     "*.blob.fabric.microsoft.com",
+    "*.z0.kusto.fabric.microsoft.com",  # <eventhouse>.<zone>
 )
 
 

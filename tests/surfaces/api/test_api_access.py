@@ -10,6 +10,7 @@ from treadle.api.app import create_app
 from treadle.control.access import RIGHTS, Right, Role
 
 METHODS = ("get", "head", "put", "post", "patch", "delete")
+NOWHERE = str(uuid4())
 BODIES = {
     "start_run": {"input_file": "no-such-file.csv"},
     "create_upload": {"file_name": "x.csv", "size_bytes": 1},
@@ -17,7 +18,14 @@ BODIES = {
     "put_mapping": {"columns": {"a": "b"}},
     "release_lock": {"reason": "matrix"},
     "create_token": {"name": "matrix", "role": "viewer"},
+    "provision_lakehouse": {"workspace_id": NOWHERE},
+    "provision_eventhouse": {"workspace_id": NOWHERE},
+    "provision_ontology": {"workspace_id": NOWHERE},
+    "add_connection": {"workspace_id": NOWHERE},
+    "put_document": {"title": "matrix"},
+    "query_graph": {"query": "RETURN 1", "scenario_name": "no-such-scenario"},
 }
+PLACES = {"container": "scenario-things", "document_id": "no-such-thing", "slot": "graph", "workspace_id": NOWHERE}
 
 
 def operations(document: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
@@ -25,7 +33,8 @@ def operations(document: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]
 
 
 def ask(client: httpx2.Client, method: str, path: str, operation: dict[str, Any]) -> httpx2.Response:
-    address = path.format(run_id=uuid4(), other_id=uuid4(), job_id=uuid4(), upload_id=uuid4(), name="no-such-file.csv", token_id="0" * 12)
+    ids = {name: uuid4() for name in ("run_id", "other_id", "job_id", "upload_id")}
+    address = path.format(name="no-such-file.csv", token_id="0" * 12, **ids, **PLACES)
     headers = {"Upload-Offset": "0", "Content-Type": "application/offset+octet-stream"} if method == "patch" else {}
     return client.request(method, address, json=BODIES.get(operation["operationId"]), headers=headers)
 

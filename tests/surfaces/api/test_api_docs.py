@@ -22,7 +22,12 @@ def test_the_story_can_be_told_with_curl_alone(service, environment, tmp_path):
     assert script.count("curl ") > 30
     (tmp_path / "samples").symlink_to(ROOT / "samples")
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("TREADLE_", "FABRIC_", "PG_", "API"))}
-    places = {"API": service.url, "TREADLE_STATE": str(environment.state), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    places = {
+        "API": service.url,
+        "WORKSPACE": environment.settings.fabric_workspace_id,
+        "TREADLE_STATE": str(environment.state),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
     with working(service.wiring):
         told = subprocess.run(
             ["bash", "-c", script],
@@ -30,7 +35,7 @@ def test_the_story_can_be_told_with_curl_alone(service, environment, tmp_path):
             env={**clean, **places, "no_proxy": "*"},
             capture_output=True,
             text=True,
-            timeout=180,
+            timeout=300,
             check=False,
         )
     assert told.returncode == 0, told.stdout[-2000:] + told.stderr[-2000:]
@@ -41,10 +46,12 @@ def test_the_story_can_be_told_with_curl_alone(service, environment, tmp_path):
         "SUCCEEDED",
         "2297200.86 5009",
         '"relative_change"',
+        '"name":"r.RouterId"',
+        "fabric-gql",
         "not_found\npermission_denied\nunauthenticated",
     ):
         assert sign in told.stdout, sign
-    assert told.stdout.count("event: done") == 4
+    assert (told.stdout.count("event: done"), told.stdout.count("event: complete")) == (4, 2)
     assert (tmp_path / "sales_cleaned.csv").stat().st_size > 1_000_000
 
 

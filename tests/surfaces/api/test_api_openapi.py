@@ -23,8 +23,8 @@ CHECKS = [
     checks.unsupported_method,
     checks.missing_required_header,
 ]
-EXAMPLES = 12  # of each operation, of which there are about forty
-ENDLESS = ("follow_run", "follow_job")  # they are listened to in test_api_events.py
+EXAMPLES = 12  # of each operation, of which there are about sixty
+ENDLESS = ("follow_run", "follow_job", "follow_upload_job")  # they are listened to in test_api_events.py and test_scenarios_builds.py
 SHOWS_A_SECRET = "create_token"
 
 

@@ -116,7 +116,7 @@ def test_who_may_not_restore_is_told_why_and_who_may_sees_what_will_change(finis
     older, newer = finished_run(), finished_run(5)
     at = open_page("run", role=Role.VIEWER, run=str(older))
     assert at.button(key="restore").disabled
-    assert "takes the role operator" in texts(at)
+    assert "To restore a run takes the role operator; yours is viewer. Ask an admin." in texts(at)
     at = open_page("run", run=str(older))
     at.button(key="restore").click().run()
     assert not at.exception
@@ -125,6 +125,41 @@ def test_who_may_not_restore_is_told_why_and_who_may_sees_what_will_change(finis
     assert "Its 5 files are there" in said
     assert "The lock is free" in said
     assert at.button(key="restore-really").label == f"Restore run {str(older)[:8]}"
+
+
+def test_a_restore_can_be_asked_for_in_the_drawer_and_called_off(service, finished_run, open_page):
+    older, newer = finished_run(), finished_run(5)
+    at = open_page("archive")
+    at.session_state["archive-opened"] = str(older)
+    at.run()
+    at.session_state["archive-opened"] = str(older)  # AppTest runs the whole page where a browser runs the drawer alone
+    at.button(key="restore-opened").click().run()
+    assert not at.exception
+    assert "kpis.json" not in texts(at), "the question stands in place of the drawer"
+    assert f"Run {str(newer)[:8]}" in texts(at), "what is current now"
+    assert at.button(key="restore-really").label == f"Restore run {str(older)[:8]}"
+    at.session_state["archive-restoring"] = str(older)
+    at.button(key="restore-not").click().run()
+    assert not at.exception
+    assert "restore-really" not in {button.key for button in at.button}
+    assert runs.active_runs(service.wiring.database) == []
+
+
+def test_the_run_whose_results_are_published_is_marked(service, finished_run, open_page):
+    older, newer = finished_run(), finished_run(5)
+    assert _marked(open_page("archive")) == [str(newer)[:8]]
+    assert "Current" in texts(open_page("run", run=str(newer)))
+    assert "Current" not in texts(open_page("run", run=str(older)))
+    with working(service.wiring):
+        service.operator.post(f"/api/runs/{older}/restore", json={}).raise_for_status()
+    at = open_page("archive")
+    assert _marked(at) == [str(older)[:8]], "a restore publishes the run that it brings back"
+    assert list(at.dataframe[0].value.columns)[:4] == ["Status", "Run", "File", "Now"], "what a narrow window shows"
+
+
+def _marked(at) -> list[str]:
+    shown = at.dataframe[0].value
+    return [run for run, now in zip(shown["Run"], shown["Now"], strict=True) if list(now) == ["Current"]]
 
 
 def test_a_restore_starts_one_run_and_leads_to_it(service, finished_run, open_page):

@@ -12,6 +12,7 @@ from tests.surfaces.portal.conftest import texts, working
 from treadle.control import runs
 from treadle.control.access import Principal, Role, local_principal
 from treadle.control.audit import list_audit
+from treadle.control.states import RunStatus
 from treadle.errors import PermissionDenied
 from treadle.flows.sales.input_files import stored_mapping
 from treadle.flows.sales.lakehouse import IMPORT
@@ -181,8 +182,51 @@ def test_who_was_slower_is_told_who_was_faster(service, put, open_page):
     service.operator.post("/api/runs", json={"input_file": name})
     at.button(key="run-really").click().run()
     assert not at.exception
-    assert "test-operator was faster" in texts(at)
-    assert len(runs.active_runs(service.wiring.database)) == 1
+    assert f"test-operator was faster and started a run of {name} at" in texts(at).replace("*", "")
+    [run] = runs.active_runs(service.wiring.database)
+    runs.finish_run(service.wiring.database, run.run_id, RunStatus.FAILED, error_message="Over.")
+    assert "was faster" not in texts(at.run()), "it has ended"
+
+
+def test_who_started_the_run_in_another_window_is_not_told_of_somebody_else(service, put, open_page):
+    name = put("order_id,revenue", "1,2")
+    at = inspected(open_page("import_file", file=name), service)
+    other = inspected(open_page("import_file", file=name), service)
+    for window in (at, other):
+        window.button(key="run").click().run()
+    other.button(key="run-really").click().run()
+    at.button(key="run-really").click().run()
+    assert not at.exception
+    [run] = runs.active_runs(service.wiring.database)
+    assert f"You started this run in another window at {words.clock(run.created_at)[:5]}" in texts(at)
+    assert "SUBMITTED" not in texts(at)
+    assert "run-really" not in keys(at)
+    assert at.get("page_link"), "to Monitor"
+
+
+@pytest.mark.parametrize("back_to", ["all files", "another page"])
+def test_whoever_leaves_the_file_is_not_asked_again_when_they_come_back(service, put, open_page, back_to):
+    name = put("order_id,revenue", "1,2")
+    at = inspected(open_page("import_file", file=name), service)
+    at.button(key="run").click().run()
+    assert "run-really" in keys(at.run()), "a page that is drawn again keeps its question"
+    if back_to == "another page":
+        at.switch_page("app_pages/monitor.py").run()
+        at.switch_page("app_pages/import_file.py")
+    else:
+        del at.query_params["file"]
+        at.run()
+    at.query_params["file"] = name
+    assert {"run", "run-really"} & keys(at.run()) == {"run"}
+
+
+def test_the_question_before_a_run_can_be_called_off(service, put, open_page):
+    at = inspected(open_page("import_file", file=put("order_id,revenue", "1,2")), service)
+    at.button(key="run").click().run()
+    at.button(key="run-not").click().run()
+    assert not at.exception
+    assert {"run", "run-really"} & keys(at) == {"run"}
+    assert runs.active_runs(service.wiring.database) == []
 
 
 def test_names_and_values_of_others_are_shown_as_they_are(service, put, open_page):
@@ -244,6 +288,23 @@ def test_the_rows_on_which_checks_fail_can_be_taken_along_by_check_and_all_toget
 def test_a_file_that_passes_every_check_offers_no_failing_rows(service, put, open_page):
     at = inspected(open_page("import_file", file=put("order_id,revenue", "1,2")), service)
     assert [key for key in downloads(at) if key == "failing-rows" or key.startswith("rows-")] == []
+
+
+def test_a_note_alone_leaves_the_verdict_and_its_rows_are_not_called_failing(service, put, open_page):
+    at = inspected(open_page("import_file", file=put("order_id,revenue", "1,2", "1,3")), service)
+    said, offered = texts(at), downloads(at)
+    assert "No check found a fault" in said
+    assert "Order id unique" in said
+    assert "failing-rows" not in offered
+    assert [label for key, label in offered.items() if key.startswith("rows-")]
+
+
+def test_a_file_refused_for_what_it_is_offers_no_mapping(service, put, open_page):
+    at = inspected(open_page("import_file", file=put("%PDF-1.7", "nothing to map")), service)
+    said = texts(at)
+    assert "looks like a PDF document" in said
+    assert "Read it otherwise" not in said
+    assert not [button for button in keys(at) if button and button.startswith("save-")]
 
 
 def test_a_run_is_told_to_take_as_long_as_the_last_ones(service, put, open_page):

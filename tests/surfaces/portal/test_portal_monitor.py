@@ -38,6 +38,8 @@ def test_while_a_run_is_active_everybody_sees_who_holds_the_lock_and_only_operat
         assert f"test-operator · run {run_id[:8]}" in texts(at)
         assert at.button(key="cancel").disabled is barred
         assert at.button(key="release").disabled is barred
+        assert [at.button(key=key).proto.type for key in ("cancel", "release")] == ["secondary", "tertiary"]
+        assert ("takes the role operator; yours is viewer. Ask an admin." in texts(at)) is barred
 
 
 def test_a_button_of_yesterdays_role_does_nothing(service, put_file, open_page):

@@ -18,7 +18,9 @@ from treadle.control import runs
 from treadle.control.access import Principal, Role, local_principal
 from treadle.control.run_search import Page
 from treadle.errors import ChecksumMismatch, InvalidInput, NotFound, PermissionDenied
+from treadle.flows.sales.artifacts import CSV, PARQUET
 from treadle.flows.sales.lakehouse import CURRENT, IMPORT, KPIS, MANIFEST, current_path, run_path
+from treadle.portal import result_table, words
 from treadle.portal.safe_csv import safe_csv_of_parquet
 
 VIEWER = local_principal("vic", Role.VIEWER)
@@ -215,6 +217,20 @@ def test_what_is_too_large_for_a_page_is_refused_with_the_way_to_get_it(service,
     assert refused.value.hint == f"Get it from the API: /api/runs/{source.run_id}/artifacts/{KPIS}"
     with pytest.raises(InvalidInput):
         results.preview(service.wiring.services, VIEWER, source)
+
+
+def test_the_limit_of_a_page_holds_for_the_csv_as_it_is_sent(service, published, monkeypatch):
+    source = results.of_run(service.wiring.services, VIEWER, published())
+    stored = source.file(CSV).size_bytes
+    with results.open_file(service.wiring.services, VIEWER, source, PARQUET) as parquet:
+        sent = len(safe_csv_of_parquet(parquet))
+    assert stored < sent < stored * result_table.REWRITTEN
+    assert result_table.sent_size(source, CSV) == (f"about {words.size(stored)}", True)
+    result_table.require_sendable(source, CSV, sent)
+    monkeypatch.setattr(results, "DOWNLOAD_BYTES", stored)
+    assert not result_table.sent_size(source, CSV)[1]
+    with pytest.raises(InvalidInput, match="that a page sends"):
+        result_table.require_sendable(source, CSV, sent)
 
 
 def test_nobody_without_the_right_gets_anything(service, published):

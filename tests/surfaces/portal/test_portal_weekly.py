@@ -102,6 +102,11 @@ def test_an_address_that_names_nothing_is_told_with_the_way_on(service, open_pag
         at = open_page("weekly", **query)
         assert not at.exception
         assert at.error, query
+    for day in ("9999-12-27", "9999-12-30", "9999-12-31", "0001-01-01"):
+        at = open_page("weekly", week=day)
+        assert not at.exception
+        assert "No week is shown for" in texts(at), day
+        assert "To the week that is current" in [link.label for link in at.get("page_link")]
 
 
 def test_rejects_are_counted_listed_and_shown_whole_as_text(service, open_page, run_week):

@@ -14,8 +14,8 @@ class Verdict(StrEnum):
 
 
 def verdict(validations: Iterable[Mapping[str, Any]]) -> Verdict:
-    """Judge the `validations` of a profile: a failed check of severity error blocks, any other failed check warns."""
+    """Judge the `validations` of a profile: a failed check of severity error blocks, one of severity warning warns. A note (info) does neither."""
     failed = {check["severity"] for check in validations if not check["passed"]}
     if "error" in failed:
         return Verdict.BLOCKED
-    return Verdict.READY_WITH_WARNINGS if failed else Verdict.READY
+    return Verdict.READY_WITH_WARNINGS if failed - {"info"} else Verdict.READY

@@ -4,7 +4,7 @@ Regular files only, own rules for names, limits on count, size, total and ratio.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Final
@@ -37,7 +37,10 @@ _REPACK: Final = "Pack the files themselves: tar --dereference --hard-dereferenc
 
 @dataclass(frozen=True, slots=True)
 class ArchivedFile:
-    """A regular file of the archive. path: where its bytes are in the scratch folder (CSV). content: its bytes (YAML). Others are only counted."""
+    """A regular file of the archive. path: where its bytes are in the scratch folder (CSV, or what `keep` chose). content: its bytes (YAML).
+
+    Others are only counted.
+    """
 
     name: str
     size_bytes: int
@@ -63,6 +66,7 @@ class Contents:
 class _Reading:
     scratch: Path
     limits: Limits
+    keep: Callable[[str], bool] | None = None
     files: dict[str, ArchivedFile] = field(default_factory=dict[str, ArchivedFile])
     names: dict[str, str] = field(default_factory=dict[str, str])  # collision key → name, files only
     folders: dict[str, str] = field(default_factory=dict[str, str])  # collision key → name as first written
@@ -70,12 +74,13 @@ class _Reading:
     faults: list[Fault] = field(default_factory=list[Fault])
 
 
-def read_archive(source: BinaryIO, scratch: Path, *, limits: Limits | None = None) -> Contents:
+def read_archive(source: BinaryIO, scratch: Path, *, limits: Limits | None = None, keep: Callable[[str], bool] | None = None) -> Contents:
     """Read a .tar.gz from its beginning to its end, once. CSV files go to `scratch` as 00001.csv, 00002.csv …; YAML files stay in memory.
 
     scratch: an empty folder of the caller's, who also removes it. Memory is bounded by `document_bytes` per YAML file and a few pieces of 64 KiB.
+    keep: instead, of each file by its name in the archive, whether it goes to `scratch`, as 00001.kept …; nothing stays in memory then.
     """
-    reading = _Reading(scratch, limits or Limits())
+    reading = _Reading(scratch, limits or Limits(), keep)
     complete = False
     try:
         stream = Gunzip(source, reading.limits)
@@ -222,7 +227,10 @@ def _collides(name: str, earlier: str) -> Fault:
 
 def _keep(stream: Gunzip, name: str, size_bytes: int, reading: _Reading) -> None:
     suffix = PurePosixPath(name).suffix.lower()
-    if suffix == ".csv":
+    if reading.keep is not None:
+        target = reading.scratch / f"{len(reading.files) + 1:05}.kept" if reading.keep(name) else None
+        reading.files[name] = ArchivedFile(name, size_bytes, _copy(stream, size_bytes, target), path=target)
+    elif suffix == ".csv":
         target = reading.scratch / f"{len(reading.files) + 1:05}.csv"
         reading.files[name] = ArchivedFile(name, size_bytes, _copy(stream, size_bytes, target), path=target)
     elif suffix in _DOCUMENTS and size_bytes <= reading.limits.document_bytes and reading.documents < _DOCUMENTS_KEPT:

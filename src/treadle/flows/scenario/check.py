@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final, TypeVar
+from typing import BinaryIO, Final, Literal, TypeVar
 
 import polars as pl
 
@@ -25,9 +25,14 @@ from treadle.flows.scenario.schema import (
 )
 from treadle.flows.scenario.schema_files import GRAPH_SCHEMA, MANIFEST, read_graph_schema, read_manifest
 from treadle.flows.scenario.tables import TableFacts, check_table_name, lines_of, missing_columns, read_table, table_name, type_fault
+from treadle.flows.scenario.telemetry import ENTITY_NAME
 
 _SHOWN: Final = 5
+_NO_TELEMETRY: Final = Fault(
+    "telemetry_missing", MANIFEST, "The manifest names no telemetry.", "List the tables under data_sources.telemetry.config.containers."
+)
 _T = TypeVar("_T")
+Part = Literal["graph", "telemetry"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,27 +47,30 @@ class Checked:
     notes: tuple[str, ...]
 
 
-def check_scenario(source: BinaryIO, scratch: Path, *, limits: Limits | None = None) -> Checked:
+def check_scenario(source: BinaryIO, scratch: Path, *, limits: Limits | None = None, only: Part | None = None) -> Checked:
     """Read a .tar.gz with a scenario's graph, its telemetry, or both, and check all of it.
 
     scratch: an empty folder that the caller removes when the tables are no longer needed; their `path` is in it.
+    only: the part that must be there; the other is passed over if it is there, too. None: whichever there is.
     """
     contents = read_archive(source, scratch, limits=limits)
     faults = list(contents.faults)
     manifest = _kept(_document(contents, MANIFEST, read_manifest, _no_manifest(contents)), faults)
     schema_file = manifest.schema_file if manifest else GRAPH_SCHEMA
-    telemetry = _telemetry_files(contents, manifest) if manifest else {}
+    telemetry = _telemetry_files(contents, manifest) if manifest and only != "graph" else {}
     schema = None
-    if schema_file in contents.files or not any(telemetry.values()):
+    if only == "graph" or (only is None and (schema_file in contents.files or not any(telemetry.values()))):
         schema = _kept(_document(contents, schema_file, read_graph_schema, _no_schema(schema_file)), faults)
     tables: list[Table] = []
     notes: list[str] = []
     if schema:
         tables += _graph_tables(contents, schema, manifest, faults)
         notes += _edge_notes(schema, tables)
-    if manifest and any(telemetry.values()):
+    if manifest and (only == "telemetry" or any(telemetry.values())):
+        faults += [] if manifest.telemetry else [_NO_TELEMETRY]
         tables += _telemetry_tables(contents, manifest.telemetry, telemetry, faults)
-    notes += _unused(contents, tables, faults)
+    if only != "telemetry":
+        notes += _unused(contents, tables, faults, manifest.telemetry if manifest and only == "graph" else ())
     scenario = Scenario(manifest, schema, tuple(tables)) if manifest and not faults else None
     if scenario and schema and scenario.manifest.connector is Connector.FABRIC_GQL:
         faults += check_ontology(ontology_of(schema, tables))
@@ -302,6 +310,7 @@ def _telemetry_tables(
     _found(contents, [name for name, file in telemetry.items() if not file], ["data/telemetry"], faults)
     facts = _read_tables(files, faults)
     for table in wanted:
+        faults += _telemetry_names(table, facts.get(table.csv_file))
         if table.csv_file not in facts:
             continue
         found = facts[table.csv_file]
@@ -313,13 +322,24 @@ def _telemetry_tables(
         yield _table(table.csv_file, files[table.csv_file], found, decide_types(schema, {table.csv_file: found})[0][table.csv_file])
 
 
+def _telemetry_names(table: TelemetryTable, facts: TableFacts | None) -> Iterator[Fault]:
+    """Names that Kusto takes for no table and no column."""
+    allowed = "letters, digits, _, blanks, dots and dashes, at most 1,024."
+    if not ENTITY_NAME.fullmatch(table.name):
+        message = f"Kusto refuses {listed([table.name])} as the name of a table."
+        yield Fault("table_name_refused", MANIFEST, message, f"Rename it under data_sources.telemetry.config.containers: {allowed}")
+    if refused := [name for name in facts.columns if not ENTITY_NAME.fullmatch(name)] if facts else []:
+        message = f"Kusto refuses columns with these names: {listed(refused)}."
+        yield Fault("column_name_refused", table.csv_file, message, f"Rename them, here and in the manifest: {allowed}")
+
+
 def _table(csv_file: str, file: ArchivedFile, facts: TableFacts, columns: tuple[Column, ...]) -> Table:
     return Table(table_name(csv_file), csv_file, facts.path, file.sha256, file.size_bytes, facts.rows, columns)
 
 
-def _unused(contents: Contents, tables: Iterable[Table], faults: Iterable[Fault]) -> Iterator[str]:
+def _unused(contents: Contents, tables: Iterable[Table], faults: Iterable[Fault], passed_over: Iterable[TelemetryTable]) -> Iterator[str]:
     used = {table.path for table in tables}
-    told = {fault.where.split(" ")[0] for fault in faults}
+    told = {fault.where.split(" ")[0] for fault in faults} | {table.csv_file for table in passed_over}
     left = [
         file.name for file in contents.files.values() if file.path and file.path not in used and file.name.rpartition("/")[2] not in told
     ]

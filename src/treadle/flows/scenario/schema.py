@@ -131,4 +131,5 @@ class Manifest:
     entities_dir: str | None
     telemetry_dir: str
     telemetry: tuple[TelemetryTable, ...]
+    telemetry_database: str | None = None
     node_styles: Mapping[str, NodeStyle] = field(default_factory=dict[str, NodeStyle])

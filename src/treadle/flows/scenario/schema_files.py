@@ -24,6 +24,7 @@ from treadle.flows.scenario.schema import (
     ValueType,
     VertexType,
 )
+from treadle.flows.scenario.telemetry import DATABASE_NAME
 from treadle.flows.scenario.yaml_text import Document, Path, read_yaml
 
 MANIFEST: Final = "scenario.yaml"
@@ -59,6 +60,12 @@ def _plain_folder(name: str) -> str:
 def _scenario_name(name: str) -> str:
     if not _SCENARIO_NAME.fullmatch(name):
         raise ValueError("must be letters, digits, - and _, at most 63, and begin with a letter or digit")
+    return name
+
+
+def _database_name(name: str) -> str:
+    if not DATABASE_NAME.fullmatch(name):
+        raise ValueError("must be letters, digits and _ . -, at most 123, and begin with a letter, a digit or _")
     return name
 
 
@@ -181,6 +188,7 @@ class _Container(_Model):
 
 
 class _TelemetryConfig(_Model):
+    database: Annotated[str, AfterValidator(_database_name)] | None = None
     containers: _List[_Container] = []
 
 
@@ -238,6 +246,7 @@ class _Manifest(_Model):
             entities_dir=self.paths.entities,
             telemetry_dir=self.paths.telemetry,
             telemetry=tuple(TelemetryTable(item.name, item.csv_file, item.id_field, tuple(item.numeric_fields)) for item in telemetry),
+            telemetry_database=self.data_sources.telemetry.config.database,
             node_styles={label: NodeStyle(item.color, item.size, item.icon) for label, item in self.graph_styles.node_types.items()},
         )
 

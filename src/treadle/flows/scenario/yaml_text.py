@@ -55,7 +55,7 @@ def read_yaml(content: bytes, name: str) -> Document | Fault:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{name} line {mark.line + 1}" if mark else name
-        problem = getattr(error, "problem", None) or str(error)
+        problem = getattr(error, "problem", None) or " ".join(str(error).split())  # in one line
         return Fault(
             "yaml_unreadable", where, f"This is no YAML: {problem}.", "Mend the line; indentation and quotes are the usual causes."
         )

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from typing import Literal
 
 from treadle.errors import InvalidInput
 from treadle.flows.weekly.flow import WeekOptions, WeekOutcome, run_week
-from treadle.flows.weekly.record import Checkpoint, RunStatus, WeeklyRun, weeks_between
+from treadle.flows.weekly.record import Checkpoint, RunStatus, WeeklyRun, count_of_weeks, weeks_between
 from treadle.flows.weekly.services import Check, Report, WeeklyServices, nobody_listens, nobody_objects
-from treadle.flows.weekly.week import Week, week_of
+from treadle.flows.weekly.week import Week, days_after, week_of
 
 Action = Literal["run", "resume", "again", "skip", "wait"]
 MOST_WEEKS = 530  # ten years
@@ -31,8 +31,8 @@ def plan_backfill(services: WeeklyServices, first: date, last: date, *, force: b
     Raises:
         InvalidInput: the dates name no weeks, or weeks that lie across those of the checkpoint.
     """
+    _require_weeks(first, last, services.state.checkpoint())
     weeks = weeks_between(first, last)
-    _require_weeks(weeks, first, last, services.state.checkpoint())
     now = services.state.now()
     return [decide(week, services.state.runs_of_week(week), now, force=force) for week in weeks]
 
@@ -78,14 +78,15 @@ def run_backfill(  # noqa: PLR0913 - as run_week, for several
     return outcomes
 
 
-def _require_weeks(weeks: Sequence[Week], first: date, last: date, checkpoint: Checkpoint | None) -> None:
-    if not weeks:
+def _require_weeks(first: date, last: date, checkpoint: Checkpoint | None) -> None:
+    count = count_of_weeks(first, last)
+    if not count:
         raise InvalidInput(f"There is no week from {first} to {last}.", hint="Give the earlier date first.")
-    if len(weeks) > MOST_WEEKS:
-        raise InvalidInput(f"{len(weeks)} weeks are more than a backfill takes at once.", hint=f"Give at most {MOST_WEEKS} weeks.")
+    if count > MOST_WEEKS:
+        raise InvalidInput(f"{count:,} weeks are more than a backfill takes at once.", hint=f"Give at most {MOST_WEEKS} weeks.")
     off = (first - checkpoint.next.start).days % 7 if checkpoint else 0
     if off:
-        fitting = week_of(first - timedelta(days=off))
+        fitting = week_of(days_after(first, -off))
         raise InvalidInput(
             f"Weeks that begin on {first:%A}, {first}, lie across those of the checkpoint, which begin on {_weekday(checkpoint)}.",
             hint=f"Begin with {fitting.start} or {fitting.next.start}.",

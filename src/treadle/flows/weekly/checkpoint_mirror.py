@@ -8,7 +8,7 @@ import fcntl
 import json
 import os
 from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
@@ -66,6 +66,8 @@ class CheckpointMirror:
             found = json.loads(self.mirror_file.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise _unusable(self.folder, error) from error
         except ValueError as error:
             log.warning("weekly.mirror_unreadable", file=str(self.mirror_file), error=str(error))
             return None
@@ -131,16 +133,21 @@ class CheckpointMirror:
 
     def _put_aside(self, lines: Iterable[str]) -> None:
         """Before the queue is rewritten: a crash in between leaves a line twice, never lost."""
-        with self.aside_file.open("a", encoding="utf-8") as file:
-            file.writelines(f"{line}\n" for line in lines)
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with self.aside_file.open("a", encoding="utf-8") as file:
+                file.writelines(f"{line}\n" for line in lines)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise _unusable(self.folder, error) from error
 
     def _lines(self) -> list[str]:
         try:
             text = self.pending_file.read_text(encoding="utf-8", errors="replace")
         except FileNotFoundError:
             return []
+        except OSError as error:
+            raise _unusable(self.folder, error) from error
         return [line for line in text.split("\n") if line.strip()]
 
     def _rewrite(self, lines: list[str]) -> None:
@@ -151,27 +158,39 @@ class CheckpointMirror:
 
     @contextmanager
     def _alone(self) -> Generator[None]:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / ".pending.lock").open("w") as held:
-            fcntl.flock(held, fcntl.LOCK_EX)
+        with ExitStack() as held:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                file = held.enter_context((self.folder / ".pending.lock").open("w"))
+                fcntl.flock(file, fcntl.LOCK_EX)
+            except OSError as error:
+                raise _unusable(self.folder, error) from error
             yield
 
 
 def write_atomically(path: Path, text: str) -> None:
     """Write a text file whole or not at all: beside it, flushed to the disk, then renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise Unavailable(
             f"{path} cannot be written: {error.strerror or type(error).__name__}.", hint="Make room or correct the folder's rights."
         ) from error
+
+
+def _unusable(folder: Path, error: OSError) -> Unavailable:
+    return Unavailable(
+        f"STATE_DIR, {folder}, cannot be used: {error.strerror or type(error).__name__}.",
+        hint="Set STATE_DIR to a folder that Treadle may make and write to.",
+    )
 
 
 def _mirrored(state: Mapping[str, Any]) -> Checkpoint:

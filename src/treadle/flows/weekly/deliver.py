@@ -51,10 +51,10 @@ from treadle.flows.weekly.record import Stage
 from treadle.flows.weekly.row_hash import HASH_COLUMNS
 from treadle.flows.weekly.send_part import JOB_FAILED, Delivery, Patience, cut, send_part, settle_again
 from treadle.flows.weekly.services import Check, Progress, Report, WeeklyServices
-from treadle.flows.weekly.sync_cost import Guards, read_limits
+from treadle.flows.weekly.sync_cost import Guards, estimate_cost, read_limits
 from treadle.flows.weekly.sync_fields import CUSTOMER_WEEKLY, read_describe
 from treadle.flows.weekly.sync_outcome import SyncOutcome
-from treadle.flows.weekly.sync_plan import CREATE, UPDATE, SyncPlan, plan_sync
+from treadle.flows.weekly.sync_plan import CREATE, UPDATE, SyncPlan, mark_refused, plan_sync
 from treadle.flows.weekly.timeline import Told, tell
 from treadle.flows.weekly.week import Week
 from treadle.flows.weekly.write_back import write_back
@@ -105,13 +105,13 @@ def sync_week(  # noqa: PLR0913 - what, for which run, and who listens: each nam
         plan = _plan(services, delivery, target, week, metrics)
         rows, waiting = _rows_to_send(services, target, week, plan, forget=not plan_only)
         if plan_only or run_id is None:
-            return _planned(plan, rows, waiting)
+            return _planned(_with_refused(delivery, plan, rows.height, waiting), rows, waiting.height)
         carried = carried_by(services.own, run_id, target, week, left)
         if plan.trips and not force:
             raise _objection(plan, week)
         sync = Sync(uuid4(), run_id, target, week)
         counts = _send(_Sending(services, delivery, sync, _folder(services, sync), report), plan, rows)
-        outcome = _outcome(plan, counts, waiting, _carried_over(services, target, week, metrics, plan, carried))
+        outcome = _outcome(plan, counts, waiting.height, _carried_over(services, target, week, metrics, plan, carried))
         _require_little_lost(outcome, week)
         return outcome
 
@@ -199,8 +199,8 @@ def _plan(services: WeeklyServices, delivery: Delivery, target: str, week: Week,
     )
 
 
-def _rows_to_send(services: WeeklyServices, target: str, week: Week, plan: SyncPlan, *, forget: bool) -> tuple[pl.DataFrame, int]:
-    """The creates and updates of a plan, without those that Salesforce has refused as they are; and how many these are.
+def _rows_to_send(services: WeeklyServices, target: str, week: Week, plan: SyncPlan, *, forget: bool) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The creates and updates of a plan, without those that Salesforce has refused as they are; and these, each with the `reason`.
 
     forget: whether refused rows that have nothing to be sent any more are to be forgotten.
     """
@@ -210,12 +210,21 @@ def _rows_to_send(services: WeeklyServices, target: str, week: Week, plan: SyncP
     if gone and forget:
         forget_gone(services.own, target, week, sorted(gone))
     waiting = pl.DataFrame(
-        [(row.external_id, row.row_hash_hi, row.row_hash_lo) for row in refused if not row.retry],
-        {"external_id": pl.String, **dict.fromkeys(HASH_COLUMNS, pl.Int64)},
+        [(row.external_id, row.row_hash_hi, row.row_hash_lo, row.message) for row in refused if not row.retry],
+        {"external_id": pl.String, **dict.fromkeys(HASH_COLUMNS, pl.Int64), "reason": pl.String},
         orient="row",
     )
-    left = rows.join(waiting, on=["external_id", *HASH_COLUMNS], how="anti", maintain_order="left")
-    return left, rows.height - left.height
+    same = ["external_id", *HASH_COLUMNS]
+    left = rows.join(waiting, on=same, how="anti", maintain_order="left")
+    return left, rows.select("action", *same).join(waiting, on=same, how="inner").select("action", "external_id", "reason")
+
+
+def _with_refused(delivery: Delivery, plan: SyncPlan, sent: int, waiting: pl.DataFrame) -> SyncPlan:
+    """The plan as it is shown: rows that wait as refused are neither sent nor paid for."""
+    if not waiting.height:
+        return plan
+    upload_bytes = plan.cost.upload_bytes * sent // (sent + waiting.height)
+    return mark_refused(plan, waiting, estimate_cost(sent, plan.delete, upload_bytes, read_limits(delivery.salesforce.limits())))
 
 
 def _planned(plan: SyncPlan, rows: pl.DataFrame, waiting: int) -> SyncOutcome:

@@ -30,7 +30,7 @@ from treadle.flows.weekly.page_files import (
     read_page,
     write_page,
 )
-from treadle.flows.weekly.week import Week
+from treadle.flows.weekly.week import Week, require_begun
 
 __all__ = ["Extracted", "PageFile", "extract_week", "read_extract", "read_page"]
 
@@ -106,9 +106,8 @@ def extract_week(  # noqa: PLR0913 - what to fetch, where to, how gently, and wh
         Conflict: another process extracts into this folder.
         Throttled, Unauthenticated, PermissionDenied: as the API says.
     """
+    require_begun(week, now)
     wanted = _Opening(week, min(week.closes_at, now), page_size, now)
-    if wanted.window_closes <= week.opens_at:
-        raise InvalidInput(f"The week {week} has not begun.", hint="Choose a week that began before now.", details={"week": str(week)})
     run = _Extraction(api, folder, delay_seconds=delay_seconds, on_page=on_page, check=check, sleep=sleep)
     with alone_in(folder):
         if not anew and (done := read_extract(folder)) and _answers(done, wanted):

@@ -29,7 +29,7 @@ from treadle.flows.weekly.stages import Done, Engine, Gated, Work
 from treadle.flows.weekly.sync_outcome import counts_of
 from treadle.flows.weekly.timeline import Told, tell
 from treadle.flows.weekly.transform import read_transformed, transform_week
-from treadle.flows.weekly.week import Week, week_of
+from treadle.flows.weekly.week import Week, require_begun
 from treadle.settings_weekly import Part
 
 log = structlog.get_logger()
@@ -81,12 +81,17 @@ class WeekOutcome:
 
     @property
     def warning(self) -> str | None:
-        """What is left to be done although the run has ended. None: nothing."""
-        if not self.pending:
-            return None
-        rows, these = ("row is", "it") if self.pending == 1 else ("rows are", "them")
-        until = "" if self.week == week_of(self.week.start) else f" --week-end {self.week.end}"
-        return f"{self.pending:,} {rows} pending; send {these} with: treadle weekly rejects retry --week-start {self.week.start}{until}"
+        """What is left to be done although the run has ended, a line each. None: nothing."""
+        told = list[str]()
+        if self.pending:
+            rows, these = ("row is", "it") if self.pending == 1 else ("rows are", "them")
+            told.append(f"{self.pending:,} {rows} pending; send {these} with: treadle weekly rejects retry {self.week.options}")
+        if self.refused:
+            rows = "row was" if self.refused == 1 else "rows were"
+            told.append(f"{self.refused:,} {rows} refused; see why with: treadle weekly rejects ls {self.week.options}")
+        if self.next_week and self.week != self.next_week and self.week.shares_days_with(self.next_week):
+            told.append(f"The checkpoint stays before {self.next_week}: {self.week} is another span, with days of that week.")
+        return "\n".join(told) or None
 
 
 def run_week(
@@ -109,8 +114,9 @@ def run_week(
         if not options.force and (done := _complete_run(services, week)):
             return _skip(work, done, options)
         _require_no_less(services, week, options)
+        require_begun(week, services.state.now())
         recorder = begin_or_continue(
-            services, week, alone, requested_by=options.requested_by, tag=kept_tag(options.tag), anew=options.force
+            services, week, alone, requested_by=options.requested_by, tag=kept_tag(options.tag), anew=options.force, fetches=True
         )
         with recorder.failed_if_broken():
             return _all_stages(recorder, work)
@@ -140,8 +146,12 @@ def run_stage(  # noqa: PLR0913 - as run_week
         if not options.force and (done := _complete_run(services, week)):
             return _skip(work, done, options)
         _require_no_less(services, week, options)
+        require_begun(week, services.state.now())
         stages.require_before(work, stage)
-        recorder = begin_or_continue(services, week, alone, requested_by=options.requested_by, tag=kept_tag(options.tag), anew=anew)
+        fetches = stage is Stage.EXTRACT
+        recorder = begin_or_continue(
+            services, week, alone, requested_by=options.requested_by, tag=kept_tag(options.tag), anew=anew, fetches=fetches
+        )
         with recorder.failed_if_broken():
             return _one_stage(recorder, work, stage)
 

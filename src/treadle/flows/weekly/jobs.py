@@ -123,12 +123,13 @@ def _reporting(context: JobContext) -> Report:
     def report(progress: Progress) -> None:
         nonlocal told_at
         finished = progress.total is not None and progress.done >= progress.total
-        if not finished and time.monotonic() - told_at < _TOLD_EVERY_SECONDS:
+        if not finished and not progress.note and time.monotonic() - told_at < _TOLD_EVERY_SECONDS:
             return
         told_at = time.monotonic()
         pct = min(100.0, 100.0 * progress.done / progress.total) if progress.total else None
         of = f" of {progress.total:,}" if progress.total is not None else ""
-        context.progress(f"{progress.stage}: {progress.done:,}{of} {progress.unit}", pct=pct)
+        note = f" – {progress.note}" if progress.note else ""
+        context.progress(f"{progress.stage}: {progress.done:,}{of} {progress.unit}{note}", pct=pct)
 
     return report
 

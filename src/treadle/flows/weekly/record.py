@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID
 
-from treadle.flows.weekly.week import Week, week_of
+from treadle.flows.weekly.week import Week, days_after, week_of
 
 PIPELINE: Final = "reverse_etl_customer_weekly"
 _TAG_CHARACTERS: Final = 50  # of correlation_id where the state is on Azure SQL
@@ -142,11 +142,12 @@ class WeeklyEvent:
 def advanced(checkpoint: Checkpoint | None, finished: Week, complete: Collection[Week], now: datetime) -> Checkpoint | None:
     """Where the checkpoint stands once `finished` is processed. None: where it stood.
 
-    It moves past that week alone which it says comes next, and on past those directly behind it that are complete already: so a week that is
-    run out of order leaves no gap behind the checkpoint, and running an old week again does not take it back.
+    It moves past that span alone which it says comes next, first and last day, and on past those directly behind it that are complete already:
+    so a week that is run out of order leaves no gap behind the checkpoint, running an old week again does not take it back, and a shorter span
+    does not move it off its weekday.
     A pipeline without a checkpoint gets one from its first success.
     """
-    if checkpoint is not None and finished.start != checkpoint.next.start:
+    if checkpoint is not None and finished != checkpoint.next:
         return None
     last, following = finished, _week_behind(finished)
     while following in complete:
@@ -168,14 +169,14 @@ def is_stale(checkpoint: Checkpoint, now: datetime) -> bool:
 
 
 def weeks_between(first: date, last: date) -> list[Week]:
-    """The weeks of seven days from the one that begins on `first` to the one that holds `last`, in order."""
-    found = list[Week]()
-    start = first
-    while start <= last:
-        found.append(week_of(start))
-        start += timedelta(days=7)
-    return found
+    """The weeks of seven days from the one that begins on `first` to the one that holds `last`, in order. Raises InvalidInput as `Week`."""
+    return [week_of(first + timedelta(days=7 * number)) for number in range(count_of_weeks(first, last))]
+
+
+def count_of_weeks(first: date, last: date) -> int:
+    """How many these are."""
+    return max(0, (last - first).days // 7 + 1)
 
 
 def _week_behind(week: Week) -> Week:
-    return week_of(week.end + timedelta(days=1))
+    return week_of(days_after(week.end, 1))

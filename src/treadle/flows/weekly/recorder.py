@@ -11,7 +11,16 @@ from uuid import uuid4
 import structlog
 
 from treadle.control.jobs.run import Cancelled, DeadlinePassed, Interrupted
-from treadle.errors import OutcomeUnknown, Throttled, TreadleError, Unavailable
+from treadle.errors import (
+    ChecksumMismatch,
+    InvalidInput,
+    OperationFailed,
+    OutcomeUnknown,
+    Throttled,
+    TreadleError,
+    Unavailable,
+    UnexpectedAnswer,
+)
 from treadle.flows.weekly.alone import Alone, alone_with
 from treadle.flows.weekly.extract import read_extract
 from treadle.flows.weekly.lineage import Dataset
@@ -29,6 +38,8 @@ log = structlog.get_logger()
 T = TypeVar("T")
 ABANDONED_AFTER: Final = timedelta(hours=24)
 _AWAY: Final = (Unavailable, OutcomeUnknown, Throttled)
+_JUDGES: Final = frozenset({Stage.TRANSFORM, Stage.QUALITY_GATE})  # the stages that say whether the data passes
+_BY_DATA: Final = frozenset(error.__name__ for error in (InvalidInput, OperationFailed, UnexpectedAnswer, ChecksumMismatch))
 _GONE: Final = "The process that worked on it is gone; it goes on from here."
 
 
@@ -61,11 +72,12 @@ def catch_up(services: WeeklyServices) -> Checkpoint | None:
 
 
 def begin_or_continue(  # noqa: PLR0913 - which run, how, and who asks: each named
-    services: WeeklyServices, week: Week, alone: Alone, *, requested_by: str, tag: str | None, anew: bool
+    services: WeeklyServices, week: Week, alone: Alone, *, requested_by: str, tag: str | None, anew: bool, fetches: bool
 ) -> "Recorder":
     """The run of the week that was left unfinished, or a new one. Call it under the lock of the week.
 
-    anew: everything is done again; a run that was left is ended, as is one of another tag. The run of the same tag is gone on with in any case:
+    fetches: whether EXTRACT is among what is asked for; behind a run that failed by its data, what that has fetched is then forgotten, since
+    the source may have been mended. anew: everything is done again; a run that was left is ended, as is one of another tag. The run of the same tag is gone on with in any case:
     it is this very run, killed and started again.
 
     Raises:
@@ -73,14 +85,15 @@ def begin_or_continue(  # noqa: PLR0913 - which run, how, and who asks: each nam
     """
     if others := services.state.overlapping_runs(week):
         raise overlapped(week, others[0])
-    left = next((run for run in services.state.runs_of_week(week) if run.status is RunStatus.STARTED), None)
+    runs = services.state.runs_of_week(week)
+    left = next((run for run in runs if run.status is RunStatus.STARTED), None)
     same_tag = left is not None and tag is not None and left.correlation_id == tag
     if left and (same_tag or (not anew and (tag is None or left.correlation_id is None))):
         services.state.take_over(left.run_id, _GONE)
         return Recorder(services, left, alone)
     if left:
         _end_left(services, left, "It was left unfinished, and another run of the week took its place.")
-    if anew:
+    if anew or (fetches and not left and runs and _failed_by_data(services, runs[0])):
         begin_anew(services.work_folder(week))
     threshold = Decimal(str(services.settings.reject_threshold_pct))
     run = services.state.begin_run(NewRun(uuid4(), week, requested_by, tag, threshold, forced=anew))
@@ -202,6 +215,14 @@ def _told_of(error: BaseException) -> tuple[str, str, dict[str, Any]]:
     if isinstance(error, Cancelled):
         return "Cancelled", "The run was cancelled; started again, it goes on where it stopped.", {}
     return type(error).__name__, f"{type(error).__name__}: {error}".rstrip(": "), {}
+
+
+def _failed_by_data(services: WeeklyServices, run: WeeklyRun) -> bool:
+    """Whether a run failed since its data did not pass, or was damaged; not when a system was away, for then it goes on with what it has."""
+    if run.status is not RunStatus.FAILED or run.error_type not in _BY_DATA:
+        return False
+    failed = [stage.stage for stage in services.state.list_stages(run.run_id) if stage.status is StageStatus.FAILED]
+    return bool(failed) and failed[-1] in _JUDGES
 
 
 def _end_abandoned(services: WeeklyServices, run: WeeklyRun) -> None:

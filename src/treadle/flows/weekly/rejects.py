@@ -1,5 +1,7 @@
 """The rejected events of a week: how many by rule, which, one of them whole, and all of them as a file."""
 
+import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -97,24 +99,39 @@ def show_reject(path: Path, row_index: int) -> WholeReject:
 def export_rejects(path: Path, target: Path, *, rule: str | None = None) -> int:
     """Write the rejects to a file whose name says the form, and return how many. CSV is for spreadsheets: what they would carry out is quoted.
 
+    The file is there whole or as it was before.
+
     Raises:
-        InvalidInput: no such form. Unavailable: the file cannot be written.
+        InvalidInput: no such form, or no such folder. Unavailable: the file cannot be written.
     """
     suffix = target.suffix.lower()
     if suffix not in FORMATS:
         raise InvalidInput(f"{target.name} does not say which form the export is to have.", hint=f"End it in one of: {', '.join(FORMATS)}.")
     rows = _of_rule(pl.scan_parquet(path), rule).sort("row_index").collect(engine="streaming")
+    aside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if suffix == ".parquet":
-            rows.write_parquet(target, compression="snappy")
-        elif suffix == ".jsonl":
-            _readable(rows).write_ndjson(target)
-        else:
-            _spreadsheet(_readable(rows).drop("errors")).write_csv(target)
-    except OSError as error:
-        raise Unavailable(f"{target} cannot be written: {error.strerror or error}.", hint="Choose another place.") from error
+        if not target.parent.is_dir():
+            raise InvalidInput(f"There is no folder {target.parent}.", hint="Make it first, or choose another place.")
+        _write(rows, aside, suffix)
+        aside.replace(target)
+    except (OSError, pl.exceptions.PolarsError) as error:  # some versions of Polars tell a full disk as an error of its own
+        why = (isinstance(error, OSError) and error.strerror) or str(error)
+        raise Unavailable(
+            f"{target} cannot be written: {why}.", hint="Make room, or choose another place; what was there before is as it was."
+        ) from error
+    finally:
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
     return rows.height
+
+
+def _write(rows: pl.DataFrame, target: Path, suffix: str) -> None:
+    if suffix == ".parquet":
+        rows.write_parquet(target, compression="snappy")
+    elif suffix == ".jsonl":
+        _readable(rows).write_ndjson(target)
+    else:
+        _spreadsheet(_readable(rows).drop("errors")).write_csv(target)
 
 
 def _of_rule(rows: pl.LazyFrame, rule: str | None) -> pl.LazyFrame:

@@ -24,6 +24,7 @@ class Progress:
     done: int
     total: int | None
     unit: str  # rows, bytes, pages
+    note: str | None = None  # why it stands still for a while
 
 
 Report = Callable[[Progress], None]

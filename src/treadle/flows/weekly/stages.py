@@ -11,6 +11,7 @@ from typing import Any, Final, Generic, Literal, TypeVar, cast
 from uuid import UUID
 
 import polars as pl
+import structlog
 
 from treadle.errors import Conflict, InvalidInput, OperationFailed
 from treadle.flows.weekly import extract as extraction
@@ -26,6 +27,7 @@ from treadle.flows.weekly.sync_outcome import counts_of, sync_week
 from treadle.flows.weekly.transform import Transformed, read_transformed, transform_week
 from treadle.flows.weekly.week import Week
 
+log = structlog.get_logger()
 T = TypeVar("T")
 Engine = Literal["embedded", "spark"]
 METRICS_NAME: Final = "metrics.parquet"
@@ -68,14 +70,19 @@ class Gated:
 
 def extract(work: Work) -> Done[Extracted]:
     """Fetch the week's pages that are not here yet."""
-    settings, rows = work.services.settings, 0
+    settings, rows, expected = work.services.settings, 0, None
 
     def page_kept(page: PageFile, total: int | None) -> None:
-        nonlocal rows
-        rows += page.rows
+        nonlocal rows, expected
+        rows, expected = rows + page.rows, total
         work.report(Progress(Stage.EXTRACT, rows, total, "events"))
 
+    def waits(seconds: float) -> None:
+        log.warning("weekly.extract.waits", week=str(work.week), seconds=round(seconds))
+        work.report(Progress(Stage.EXTRACT, rows, expected, "events", f"the events API is asked again in {seconds:.0f} s"))
+
     with_api = work.services.events_api()
+    with_api.on_wait = waits
     try:
         extracted = extract_week(
             with_api,
@@ -149,14 +156,15 @@ def quality_gate(work: Work) -> Done[Gated]:
         told = "; ".join(f"{check.detail}, but {check.found:,}" for check in broken)
         raise OperationFailed(
             f"The events of {work.week} do not pass the quality checks: {told}.",
-            hint="Look at the events, then extract the week again with --force.",
+            hint=f"Have the source mended, then fetch the week anew with: treadle weekly run {work.week.options}",
             details=facts,
         )
     status = RunStatus(quality.gate(made.rows_fetched, made.rows_rejected, threshold))
     if status is RunStatus.FAILED:
         raise OperationFailed(
             f"{made.reject_rate_pct:.2f} % of the events of {work.week} were rejected, more than the {threshold:g} % of REJECT_THRESHOLD_PCT.",
-            hint=f"See why with: treadle weekly rejects ls --week-start {work.week.start}",
+            hint=f"See why with: treadle weekly rejects ls {work.week.options} – and once the source is mended, fetch the week anew with: "
+            f"treadle weekly run {work.week.options}",
             details=facts,
         )
     gated = Gated(status, threshold)

@@ -290,7 +290,7 @@ def run_from_row(row: Mapping[str, Any]) -> WeeklyRun:
     """Read a row of `pipeline_run`; columns that others have added are ignored."""
     return WeeklyRun(
         run_id=row["run_id"],
-        week=Week(row["batch_week_start"], row["batch_week_end"]),
+        week=Week.recorded(row["batch_week_start"], row["batch_week_end"]),
         status=RunStatus(row["status"]),
         started_at=row["pipeline_start_time"],
         ended_at=row["pipeline_end_time"],

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
@@ -28,18 +28,21 @@ from treadle.flows.weekly.sync_fields import Describe, FieldProblem, NullPolicy,
 __all__ = [
     "BLOCKED",
     "CREATE",
+    "REFUSED",
     "UPDATE",
     "SyncPlan",
     "after_column",
     "as_text",
     "clears",
     "describe_changes",
+    "mark_refused",
     "plan_sync",
     "to_acknowledge",
 ]
 
 parquet: Final[Any] = pq  # its types are unknown to the checker
 PLAN_FILE: Final = "plan.parquet"
+REFUSED: Final = "refused"  # by Salesforce, as the row is
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +51,10 @@ class SyncPlan:
 
     Its rows are in `rows_path`, in the order of the metrics, with the deletes at the end:
 
-    action create | update | delete | blocked · external_id · one column for each field (what is sent; null is to be cleared where the field's policy is
+    action create | update | delete | blocked | refused · external_id · one column for each field (what is sent; null is to be cleared where the field's policy is
     CLEAR, and otherwise left as it is) · `after.<field>` for fields of another policy (what the record holds once the row is acknowledged; for all
     other fields that is what is sent) · row_hash_hi, row_hash_lo (of what it then holds) · changes list<field, old, new> as texts (of updates) ·
-    problems list<rule, field, value, reason> (of blocked rows).
+    problems list<rule, field, value, reason> (of blocked and refused rows).
     """
 
     object_name: str
@@ -68,6 +71,7 @@ class SyncPlan:
     trips: tuple[GuardTrip, ...]
     digest: str
     rows_path: Path = field(compare=False)
+    refused: int = 0  # to be created or updated, but Salesforce has refused them as they are: they wait, and a run does not send them
 
     @property
     def rows_to_send(self) -> int:
@@ -161,6 +165,33 @@ def plan_sync(  # noqa: PLR0913 - everything that decides a plan is said here
         written.digest(),
         folder / PLAN_FILE,
     )
+
+
+def mark_refused(plan: SyncPlan, refused: pl.DataFrame, cost: ApiCost) -> SyncPlan:
+    """The plan with some of its creates and updates as refused, in its sums and in its file. The guards, which count them, are as they were.
+
+    refused: action, external_id and reason, one row each. cost: of what is left to be sent.
+    """
+    problems = pl.scan_parquet(plan.rows_path).collect_schema()["problems"]
+    reason = pl.col("refused_because")
+    told = pl.struct(rule=pl.lit(REFUSED), field=pl.lit(""), value=pl.lit(None, pl.String), reason=reason)
+    because = refused.lazy().select(
+        "external_id", "action", pl.col("reason").fill_null("Salesforce gave no reason.").alias("refused_because")
+    )
+    marked = plan.rows_path.with_suffix(".marked.tmp")
+    (
+        pl.scan_parquet(plan.rows_path)
+        .join(because, on=["external_id", "action"], how="left", maintain_order="left")
+        .with_columns(
+            action=pl.when(reason.is_null()).then("action").otherwise(pl.lit(REFUSED)),
+            problems=pl.when(reason.is_null()).then("problems").otherwise(pl.concat_list(told).cast(problems)),
+        )
+        .drop("refused_because")
+        .sink_parquet(marked, compression="zstd", compression_level=1)
+    )
+    marked.replace(plan.rows_path)
+    counts = Counter(refused["action"])
+    return replace(plan, create=plan.create - counts[CREATE], update=plan.update - counts[UPDATE], refused=refused.height, cost=cost)
 
 
 def describe_changes(  # noqa: PLR0913 - each filter is named

@@ -154,7 +154,7 @@ def _verdicts(extracted: Extracted, first_row: int, pages: list[PageFile]) -> Ve
     if found.rows != sum(chunk.rows):
         raise UnexpectedAnswer(
             f"Pages {pages[0].number}–{pages[-1].number} of {extracted.week} hold {found.rows} records, but {sum(chunk.rows)} were counted.",
-            hint="Extract the week again.",
+            hint=f"Fetch the week anew with: treadle weekly run {extracted.week.options}",
             details={"pages": [page.number for page in pages], "rows": found.rows, "counted": sum(chunk.rows)},
         )
     return found
@@ -216,7 +216,8 @@ def _require_acceptable(result: Transformed) -> None:
     raise InvalidInput(
         f"{result.rows_rejected:,} of the {result.rows_fetched:,} records of {result.week} break the contract ({most} most often); "
         f"under {LEAST_VALID_PCT} % valid, the batch is refused.",
-        hint=f"Look at {result.rejects_path}, have the source mended, then extract the week again.",
+        hint=f"See why with: treadle weekly rejects ls {result.week.options} – and once the source is mended, fetch the week anew with: "
+        f"treadle weekly run {result.week.options}",
         details={
             "rows_fetched": result.rows_fetched,
             "rows_rejected": result.rows_rejected,

@@ -17,6 +17,7 @@ from treadle.flows.sales.figures import figure_of, written
 from treadle.looks import LOOKS, look_of
 from treadle.portal import comparing, components, run_detail, words
 from treadle.portal.frame import zone
+from treadle.portal.restoring import restore_button, restore_dialog
 from treadle.portal.shared import services
 from treadle.portal.told import empty, told
 from treadle.portal.vega import spec_of
@@ -31,8 +32,10 @@ FIRST_DAY, LAST_DAY = date(2000, 1, 1), date(2100, 1, 1)
 # Each filter's name in the address, and its value when it leaves nothing out. (No docstring: Streamlit prints a page's bare strings.)
 FILTERS: Final[dict[str, Any]] = {"find": "", "status": [], "by": "", "from": None, "to": None, "restores": True}
 TABS: Final = ("Runs", "Restores")
+CURRENT: Final = "Current"  # the mark of the run whose results are published
 KEPT: Final = "archive-kept"  # the filters as this session had them last
 OPENED: Final = "archive-opened"  # the run that somebody has just asked to see
+RESTORING: Final = "archive-restoring"  # the run that somebody has just asked, in the drawer, to restore
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,9 @@ def page() -> None:
         run_id = UUID(str(opened))
         title = f"Run {components.short_id(run_id)}"
         st.dialog(title, position="right", width="large", icon=":material/play_circle:")(drawer)(run_id)
+    elif restoring := st.session_state.pop(RESTORING, None):
+        with told():
+            restore_dialog(runs.get_run(services(), current(), UUID(str(restoring))))
 
 
 def show_runs() -> None:
@@ -163,9 +169,9 @@ def clear_filters() -> None:
 def run_table(found: Sequence[Run], wanted: Filters) -> None:
     """One page of runs. The name of a run opens it in the drawer; the boxes at the left choose runs to compare."""
     key = f"archive-runs-{abs(hash((wanted, found[0].run_id)))}"  # another page is another table: what was chosen there is not chosen here
-    ids = [str(run.run_id) for run in found]
+    ids, published = [str(run.run_id) for run in found], run_detail.published_run()
     state = st.dataframe(
-        [run_row(run, zone()) for run in found],
+        [run_row(run, zone(), is_current=run.run_id == published) for run in found],
         key=key,
         hide_index=True,
         height="content" if len(found) <= SHORT_TABLE else 520,
@@ -176,12 +182,15 @@ def run_table(found: Sequence[Run], wanted: Filters) -> None:
         column_config={
             "Status": status_column(),
             "Run": open_column(key, ids),
+            "File": st.column_config.TextColumn(width=185),
+            "Now": st.column_config.MultiselectColumn(
+                width=76, options=[CURRENT], color=["green"], help="Whose results are published now."
+            ),
             "Created": st.column_config.DatetimeColumn(format="D MMM YYYY, HH:mm", width=150),
-            "File": st.column_config.TextColumn(width="medium"),
-            "By": st.column_config.TextColumn(width=130),
-            "Duration": st.column_config.TextColumn(alignment="right", width=90),
-            "Revenue": st.column_config.NumberColumn(format="accounting", width=120),
-            "Orders": st.column_config.NumberColumn(format="localized", width=80),
+            "By": st.column_config.TextColumn(width=100),
+            "Duration": st.column_config.TextColumn(alignment="right", width=80),
+            "Revenue": st.column_config.NumberColumn(format="accounting", width=110),
+            "Orders": st.column_config.NumberColumn(format="localized", width=70),
         },
     )
     chosen(found, [row for row in state.selection.rows if row < len(found)])
@@ -221,14 +230,15 @@ def note_opened(key: str, ids: Sequence[str]) -> None:
         st.session_state[OPENED] = ids[clicked.row]
 
 
-def run_row(run: Run, zone_: tzinfo) -> dict[str, object]:
+def run_row(run: Run, zone_: tzinfo, *, is_current: bool) -> dict[str, object]:
     """One run as a row of the table."""
     kpis = run.kpis or {}
     return {
         "Status": [status_word(run.status)],
         "Run": components.short_id(run.run_id),
-        "Created": run.created_at.astimezone(zone_).replace(tzinfo=None),
         "File": components.run_name(run),
+        "Now": [CURRENT] if is_current else [],
+        "Created": run.created_at.astimezone(zone_).replace(tzinfo=None),
         "By": run.triggered_by,
         "Duration": words.duration(run.finished_at - run.created_at if run.finished_at else None),
         "Revenue": kpis.get("total_revenue"),
@@ -381,7 +391,16 @@ def drawer(run_id: UUID) -> None:
         with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
             st.page_link("app_pages/run.py", label="Open as a page", icon=":material/open_in_full:", query_params={"run": str(run_id)})
             run_detail.links(run, before)
+            reason = restore_button(run, key="restore-opened", ask=close_and_ask)
+        if reason:
+            st.caption(reason)
         run_detail.show(run, before, key="drawer")
+
+
+def close_and_ask(run: Run) -> None:
+    """Ask in place of the drawer: there can be one dialog at a time."""
+    st.session_state[RESTORING] = str(run.run_id)
+    st.rerun()
 
 
 def _day(value: object) -> date | None:

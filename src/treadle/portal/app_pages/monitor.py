@@ -17,6 +17,7 @@ from treadle.flows.sales.stages import read_stages
 from treadle.portal import components, words
 from treadle.portal.fabric_pages import fabric_page
 from treadle.portal.frame import zone
+from treadle.portal.importing.opened import needs_operator
 from treadle.portal.shared import portal, services
 from treadle.portal.told import empty, failed, told
 from treadle.portal.usual import usual_duration
@@ -174,8 +175,16 @@ def actions(run: Run) -> None:
         if not run.status.ended:
             asked = ("cancel", run.run_id)
             st.button("Cancel the run", icon=":material/block:", disabled=not may_cancel, key="cancel", on_click=ask, args=asked)
-        asked = ("release", run.run_id)
-        st.button("Release the lock", icon=":material/lock_open:", disabled=not may_release, key="release", on_click=ask, args=asked)
+            st.space("stretch")
+        st.button(
+            "Release the lock",
+            icon=":material/lock_open:",
+            type="secondary" if run.status.ended else "tertiary",  # what ends a run that goes on is to cancel it
+            disabled=not may_release,
+            key="release",
+            on_click=ask,
+            args=("release", run.run_id),
+        )
     match st.session_state.get(ASKED):
         case ("cancel", run.run_id):
             confirm_cancel(run)
@@ -184,7 +193,7 @@ def actions(run: Run) -> None:
         case _:
             ask()  # nothing, or it was about another run
     if not allowed(who, Right.RUNS_CANCEL):
-        st.caption("To cancel a run or to release the lock takes the role operator.")
+        st.caption(needs_operator("To cancel a run or to release the lock", who))
 
 
 def holds_lock(run: Run) -> bool:

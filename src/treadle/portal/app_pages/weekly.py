@@ -1,7 +1,7 @@
 """Weekly: the checkpoint, half a year of weeks, and of one week its runs, its rejects, its plan, and what Salesforce took."""
 
 from collections.abc import Sequence
-from datetime import date, timedelta
+from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
 
@@ -18,7 +18,8 @@ from treadle.portal.told import empty, failed, told
 from treadle.portal.weekly import checkpoint, job_panel, plan_panel, rejects_panel, run_panel, starting, sync_panel
 from treadle.portal.weekly.asking import asked, missing_settings, why_not
 from treadle.portal.weekly.looking import looks
-from treadle.portal.weekly.weeks_told import align, calendar_spec, calendar_weeks, legend, runs_of, week_line
+from treadle.portal.weekly.spans import known_spans, named_span, near_runs, span_at, span_name
+from treadle.portal.weekly.weeks_told import CalendarWeek, calendar_spec, calendar_weeks, legend, runs_of, week_line
 from treadle.portal.who import current
 
 VIEWS: Final = ("Runs", "Rejects", "Plan", "Salesforce")
@@ -30,7 +31,7 @@ def page() -> None:
     st.title("Weekly")
     try:
         standing, seen = looks().standing(current(), fresh_seconds=0), looks().job(current(), fresh_seconds=0)
-        chosen, named = chosen_week(standing)
+        chosen, named, weeks = shown(standing)
     except InvalidInput as error:
         failed(error)
         st.page_link("app_pages/weekly.py", label="To the week that is current", icon=":material/calendar_month:", query_params={})
@@ -54,7 +55,7 @@ def page() -> None:
             "No week was run yet", "Run the first week; each week stands here then, with all that happened to it.", icon=":material/event:"
         )
     else:
-        calendar(standing, chosen)
+        calendar(weeks, chosen)
         one_week(standing, chosen, named, missing, reason)
     question(standing, chosen, seen.job if seen else None)
 
@@ -63,19 +64,26 @@ def chosen_week(standing: Standing) -> tuple[Week, UUID | None]:
     """The week that the address names, or that of the run that it names; else that of the newest run, else the one that comes next.
 
     Raises:
-        InvalidInput: the address names no day or no run. NotFound: there is no such run.
+        InvalidInput: the address names no day or no run, or a day for which no week is shown. NotFound: there is no such run.
     """
+    known = known_spans(standing.runs, standing.checkpoint)
     if named := st.query_params.get("run"):
         run = find_run(named, standing.runs)
-        return align(run.week.start, standing.checkpoint, standing.runs), run.run_id
-    if day := st.query_params.get("week"):
-        try:
-            return align(date.fromisoformat(day), standing.checkpoint, standing.runs), None
-        except ValueError:
-            raise InvalidInput(f"{day!a} is no day.", hint="Name the first day of a week, such as 2019-12-02.") from None
-    if standing.runs:
-        return align(standing.runs[0].week.start, standing.checkpoint, standing.runs), None
-    return standing.checkpoint.next if standing.checkpoint else align(now().date() - timedelta(days=7), None, ()), None
+        return run.week, run.run_id
+    if name := st.query_params.get("week"):
+        return named_span(name, known), None
+    if near := near_runs(standing.runs, standing.checkpoint, now()):
+        return near[0].week, None
+    return standing.checkpoint.next if standing.checkpoint else span_at(now().date() - timedelta(days=7), known), None
+
+
+def shown(standing: Standing) -> tuple[Week, UUID | None, list[CalendarWeek]]:
+    """The chosen week, the run that the address names, and the calendar around them. Raises as `chosen_week`."""
+    try:
+        chosen, named = chosen_week(standing)
+        return chosen, named, calendar_weeks(standing.runs, standing.checkpoint, now(), chosen)
+    except OverflowError:
+        raise InvalidInput("The week lies at the end of all days.", hint="Name the first day of a week, such as 2019-12-02.") from None
 
 
 def find_run(named: str, runs: Sequence[WeeklyRun]) -> WeeklyRun:
@@ -89,11 +97,10 @@ def find_run(named: str, runs: Sequence[WeeklyRun]) -> WeeklyRun:
         raise InvalidInput(f"{named!a} names no weekly run.", hint="Choose a week in the calendar, and a run of it.") from None
 
 
-def calendar(standing: Standing, chosen: Week) -> None:
+def calendar(weeks: Sequence[CalendarWeek], chosen: Week) -> None:
     """Half a year at a glance; a click, or the list below it, chooses a week."""
-    weeks = calendar_weeks(standing.runs, standing.checkpoint, now(), chosen)
     st.subheader("Weeks")
-    key = f"weekly-calendar-{chosen.start}"  # what was clicked for another week is not clicked now
+    key = f"weekly-calendar-{chosen}"  # what was clicked for another week is not clicked now
     st.vega_lite_chart(
         spec=calendar_spec(weeks, chosen),
         width="stretch",
@@ -104,7 +111,7 @@ def calendar(standing: Standing, chosen: Week) -> None:
     )
     st.caption(words.plain(legend(weeks)))
     lines = {one.week: week_line(one) for one in reversed(weeks)}
-    listed = f"weekly-week-{chosen.start}-{hash(tuple(lines.values()))}"  # a box knows its choice by its label, and a state changes that
+    listed = f"weekly-week-{chosen}-{hash(tuple(lines.values()))}"  # a box knows its choice by its label, and a state changes that
     newest_first = list(lines)
     st.selectbox(
         "Week",
@@ -128,14 +135,14 @@ def _clicked(key: str) -> Any:
 
 
 def _listed(key: str) -> None:
-    choose_week(str(st.session_state[key].start))
+    choose_week(span_name(st.session_state[key]))
 
 
-def choose_week(first_day: str) -> None:
+def choose_week(name: str) -> None:
     """Show another week; what was chosen in the one before does not hold for it."""
-    for name in ("run", "record"):
-        st.query_params.pop(name, None)
-    st.query_params["week"] = first_day
+    for other in ("run", "record"):
+        st.query_params.pop(other, None)
+    st.query_params["week"] = name
 
 
 def one_week(standing: Standing, chosen: Week, named: UUID | None, missing: str | None, reason: str | None) -> None:

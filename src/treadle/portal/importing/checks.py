@@ -25,12 +25,14 @@ class Check:
 
 
 def verdict_told(found: Verdict, validations: Iterable[Mapping[str, Any]]) -> Told:
-    """The verdict with a sentence that says what it means for a run."""
+    """The verdict with a sentence that says what it means for a run. Notes are for information: they are not counted."""
+    lacking = [str(check["severity"]) for check in validations if not check["passed"]]
     if found is Verdict.READY:
-        return Told(":material/check_circle:", str(found), "green", "Every check passed: a run of this file should succeed.")
+        why = "No check found a fault" if lacking else "Every check passed"
+        return Told(":material/check_circle:", str(found), "green", f"{why}: a run of this file should succeed.")
     if found is Verdict.BLOCKED:
         return Told(":material/block:", str(found), "red", "A run of this file would fail. Mend what is marked as an error below.")
-    count = sum(not check["passed"] for check in validations)
+    count = sum(severity != "info" for severity in lacking)
     look = "1 check deserves" if count == 1 else f"{count} checks deserve"
     return Told(":material/warning:", str(found), "orange", f"A run should succeed; {look} a look before you trust the figures.")
 

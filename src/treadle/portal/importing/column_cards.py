@@ -1,14 +1,16 @@
 """The columns of a profile, each as a card: what it holds, and what somebody should know before its figures are used. Pure."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
 
 from treadle.portal.importing.column_charts import Bars, column_bars
 from treadle.portal.importing.looks import ERROR, LOOKS, NOTE, WARNING, Told
 from treadle.portal.importing.sources import REQUIRED
-from treadle.portal.importing.values import KINDS, percent, shown
+from treadle.portal.importing.values import KINDS, percent
+from treadle.portal.importing.values import shown as as_read
+from treadle.portal.weekly.raw_text import visible
 from treadle.portal.words import DASH
 
 MANY_NULLS_PCT: Final = 20.0
@@ -79,11 +81,11 @@ def _card(position: int, entry: Mapping[str, Any], rows: int) -> ColumnCard:
     icon, kind = KINDS.get(str(entry["dtype"]), (":material/help:", str(entry["dtype"])))
     source, name = str(entry.get("source_column") or ""), str(entry["column"])
     known = entry.get("distinct_count")
-    bars = column_bars(entry)
+    bars = _visible_bars(column_bars(entry))
     return ColumnCard(
         position=position,
-        name=name,
-        source=source if source.strip() and source != name else None,
+        name=visible(name),
+        source=visible(source) if source.strip() and source != name else None,
         icon=icon,
         kind=kind,
         null_pct=float(entry.get("null_pct") or 0),
@@ -95,6 +97,15 @@ def _card(position: int, entry: Mapping[str, Any], rows: int) -> ColumnCard:
         instead="" if bars else _instead_of_chart(entry, rows),
         alerts=alerts(entry, rows),
     )
+
+
+def shown(value: Any, kind: str) -> str:
+    """A value of the file as people read it, with what would hide or turn text around written out."""
+    return visible(as_read(value, kind))
+
+
+def _visible_bars(bars: Bars | None) -> Bars | None:
+    return replace(bars, bars=tuple(replace(bar, values=visible(bar.values)) for bar in bars.bars)) if bars else None
 
 
 def _span(entry: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from treadle.control.jobs.states import JobState
 from treadle.errors import NotFound, TreadleError
 from treadle.flows.sales.drift import compare_profiles
 from treadle.flows.sales.profiles import StoredProfile
+from treadle.flows.sales.reading.container import is_refused_whole
 from treadle.logs import redact_value
 from treadle.portal import components, words
 from treadle.portal.frame import zone
@@ -105,7 +106,7 @@ def watch(job_id: UUID) -> None:
 
 
 def failure(known: Opened, job: Job) -> None:
-    """Why the file could not be inspected, and the two things that may help: reading it otherwise, and trying again."""
+    """Why the file could not be inspected, and what may help: trying again, and reading it otherwise unless it was refused for what it is."""
     with st.container(border=True):
         if job.state is JobState.CANCELLED:
             st.warning(
@@ -130,8 +131,9 @@ def failure(known: Opened, job: Job) -> None:
                     jobs.retry(services(), current(), job.job_id)
                 st.session_state.pop(OPENED, None)
                 st.rerun()
-    st.subheader("Read it otherwise", anchor=False)
-    mapping_editor(known)
+    if not is_refused_whole(job.error_details):
+        st.subheader("Read it otherwise", anchor=False)
+        mapping_editor(known)
 
 
 def contents(known: Opened, stored: StoredProfile) -> None:

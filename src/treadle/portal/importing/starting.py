@@ -1,5 +1,6 @@
 """Starting a run of a file: the question, and its answer."""
 
+from datetime import tzinfo
 from typing import Final
 from uuid import UUID, uuid4
 
@@ -12,7 +13,7 @@ from treadle.control.states import RunStatus
 from treadle.errors import LockHeld, OutcomeUnknown, TreadleError, Unavailable
 from treadle.flows.sales.verdict import Verdict
 from treadle.portal import components, words
-from treadle.portal.frame import holder
+from treadle.portal.frame import holder, zone
 from treadle.portal.importing.checks import verdict_told
 from treadle.portal.importing.looked_up import published
 from treadle.portal.importing.opened import ASKING, OPENED, Opened, is_final, name_of, needs_operator, not_asking
@@ -23,17 +24,22 @@ from treadle.portal.who import current
 
 LOCK_SECONDS: Final = 5.0  # between two looks at the lock, while somebody could start a run
 RUN_ID: Final = "import-run-id"
+BEATEN_BY: Final = "import-beaten-by"  # the run that had the lock when somebody said yes here
+BUTTON: Final = "run"
 
 
 def run_action(known: Opened) -> None:
     """The button that leads to a run, or why there is none at the moment."""
+    forget_what_was_left(name_of(known))
     held, reason = why_not(known)
-    if st.button("Run pipeline", type="primary", icon=":material/play_arrow:", key="run", disabled=reason is not None):
+    if st.button("Run pipeline", type="primary", icon=":material/play_arrow:", key=BUTTON, disabled=reason is not None):
         st.session_state[RUN_ID] = str(uuid4())  # of this question: however often it is answered with yes, it is one run
         st.session_state[ASKING] = name_of(known)  # kept, so that the question stays when the page is drawn again
     if st.session_state.get(ASKING) == name_of(known):
         confirm_run(known)
-    if reason:
+    if held and held.run_id and st.session_state.get(BEATEN_BY) == held.run_id:
+        st.warning(faster(held, current().name, name_of(known), zone()), icon=":material/lock:")
+    elif reason:
         st.caption(reason, text_alignment="right")
     if held and held.run_id:
         st.page_link(
@@ -41,6 +47,24 @@ def run_action(known: Opened) -> None:
         )
     if allowed(current(), Right.RUNS_START) and ASKING not in st.session_state:  # a rerun of its own accord may kill an open dialog
         st.fragment(lock_watch, run_every=LOCK_SECONDS, key="import-lock")(held.run_id if held else None)
+
+
+def forget_what_was_left(name: str) -> None:
+    """Whoever left this file with an open question has said no. What a browser's way back leads to shows no button, and so forgets the button's state."""
+    if st.session_state.get(ASKING, name) != name or BUTTON not in st.session_state:
+        not_asking()
+        st.session_state.pop(BEATEN_BY, None)
+
+
+def faster(held: LockState, me: str, name: str, zone_: tzinfo) -> str:
+    """Who has started a run while somebody here was still being asked, as Markdown. me: who was being asked; name: of which file. Pure."""
+    run, at = held.run, words.clock(held.locked_at, zone_)
+    shown = words.plain(components.run_name(run)) if run else ""
+    what = "a run" if run is None else f"a {shown}" if run.is_restore else f"a run of {shown}"
+    if held.locked_by == me:
+        what = "this run" if run and run.input_file == name else what
+        return f"**You started {what} in another window at {at}.** Nothing was started here."
+    return f"**{words.plain(held.locked_by or 'Somebody')} was faster** and started {what} at {at}. Nothing was started here; wait for its end."
 
 
 def why_not(known: Opened) -> tuple[LockState | None, str | None]:
@@ -98,7 +122,12 @@ def confirm_run(known: Opened) -> None:
     )
     st.markdown(becomes_current())
     st.caption("No other run can start meanwhile. The run can be cancelled on the page Monitor.")
-    if st.button("Start the run", type="primary", icon=":material/play_arrow:", key="run-really"):
+    with st.container(horizontal=True):  # what follows a yes is told below both
+        sure = st.button("Start the run", type="primary", icon=":material/play_arrow:", key="run-really")
+        if st.button("Cancel", type="tertiary", key="run-not"):
+            not_asking()
+            st.rerun()
+    if sure:
         begin_run(known)
 
 
@@ -131,8 +160,9 @@ def begin_run(known: Opened) -> None:
         with st.spinner("Starting…"):
             run = runs.start(services(), current(), name, run_id=UUID(st.session_state[RUN_ID]))
     except LockHeld as taken:
-        by, since = taken.details.get("locked_by") or "Somebody", words.plain(taken.message)
-        st.warning(f"**{words.plain(by)} was faster.** {since} Nothing was started; wait for its end.", icon=":material/lock:")
+        st.session_state[BEATEN_BY] = UUID(str(taken.details["run_id"]))  # told beside the button, where the lock is watched
+        not_asking()
+        st.rerun()
     except TreadleError as error:
         failed(error)
         if not isinstance(error, OutcomeUnknown | Unavailable):

@@ -20,7 +20,7 @@ from treadle.portal.who import current
 
 UPLOADS: Final = "import-uploads"  # how many uploads this session has done: a new one begins with an empty field
 FORMATS: Final = [extension.removeprefix(".") for extension in EXTENSIONS]
-MEGABYTE: Final = 1024 * 1024
+MEGABYTE: Final = 1024 * 1024  # as Streamlit takes a limit; what it shows of it is decimal
 
 
 def upload(found: Sequence[LakeFile]) -> None:
@@ -38,8 +38,8 @@ def upload(found: Sequence[LakeFile]) -> None:
     )
     if not may:
         st.caption(f":material/lock: {needs_operator('To bring files', who)}")
-    elif limit < services().sales.upload_limit_bytes:
-        st.caption(f"Larger ones, up to {words.size(services().sales.upload_limit_bytes)}, go by `treadle files upload FILE` or the API.")
+    else:
+        st.caption(limits_told(limit, services().sales.upload_limit_bytes))
     if chosen is None or not may:
         return
     name = str(st.text_input("Name in the lake", value=chosen.name, key=f"upload-name-{chosen.file_id}", max_chars=255)).strip()
@@ -60,6 +60,12 @@ def upload(found: Sequence[LakeFile]) -> None:
     if st.button(label, icon=icon, type="primary", key="upload-start"):
         with told():
             send(cast("Any", chosen), name, overwrite=older is not None)
+
+
+def limits_told(page: int, lake: int) -> str:
+    """What becomes of a file that is too large, said beforehand: the browser does not send it, so that no page hears of it. Limits in bytes."""
+    refused = f"A file of more than {words.size(page)} is not sent: it stays in the field, marked red."
+    return f"{refused} Up to {words.size(lake)}, send it by `treadle files upload FILE` or the API." if page < lake else refused
 
 
 def send(source: Any, name: str, *, overwrite: bool) -> None:

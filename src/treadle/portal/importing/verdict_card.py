@@ -15,6 +15,7 @@ from treadle.portal import components, words
 from treadle.portal.importing import sources
 from treadle.portal.importing.changes import change_sentence
 from treadle.portal.importing.checks import Check, checks, findings_csv, rows_told, verdict_told
+from treadle.portal.importing.looks import NOTE
 from treadle.portal.importing.mapping import save_mapping
 from treadle.portal.importing.opened import Opened, name_of, needs_operator
 from treadle.portal.shared import services
@@ -32,7 +33,7 @@ def verdict_card(known: Opened, stored: StoredProfile, changes: list[Change] | N
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             st.badge(look.word, icon=look.icon, color=look.colour)
             st.markdown(look.sentence, width="stretch")
-            rows_button(known, [check for check in found if check.failing])
+            rows_button(known, [check for check in found if check.failing and check.look != NOTE])
             st.download_button(
                 "Findings",
                 lambda: findings_csv(profile, verdict),
@@ -48,7 +49,7 @@ def verdict_card(known: Opened, stored: StoredProfile, changes: list[Change] | N
         for check in lacking[:CHECKS_AT_ONCE]:
             check_row(known, check)
         if lacking[CHECKS_AT_ONCE:]:
-            with st.expander(f"{len(lacking) - CHECKS_AT_ONCE} more that failed", icon=":material/warning:", key="more-failed"):
+            with st.expander(f"{len(lacking) - CHECKS_AT_ONCE} more", icon=":material/more_horiz:", key="more-failed"):
                 for check in lacking[CHECKS_AT_ONCE:]:
                     check_row(known, check)
         passed = [check for check in found if check.passed]
@@ -83,12 +84,12 @@ def check_row(known: Opened, check: Check) -> None:
             type="tertiary",
             key=f"rows-{check.place}",
             on_click="ignore",
-            help="The rows on which this check fails as CSV, with what stands there and why",
+            help=f"The rows {'that this note speaks of' if check.look == NOTE else 'on which this check fails'} as CSV, with what stands there and why",
         )
 
 
 def rows_button(known: Opened, failing: Sequence[Check]) -> None:
-    """All rows on which a check failed; nothing where there are none."""
+    """All rows on which a check failed, with those of notes; nothing where no check failed on a row."""
     if not failing:
         return
     st.download_button(
@@ -99,7 +100,7 @@ def rows_button(known: Opened, failing: Sequence[Check]) -> None:
         icon=":material/download:",
         key="failing-rows",
         on_click="ignore",
-        help=f"The rows on which checks fail as CSV, up to {ROWS_A_CHECK:,} of each check",
+        help=f"The rows on which checks fail, and those of notes, as CSV: up to {ROWS_A_CHECK:,} of each",
     )
 
 

@@ -19,7 +19,7 @@ def job_title(job: Job) -> str:
     what = {RUN: "Run of", BACKFILL: "Backfill of", RETRY: "Refused rows of"}.get(job.kind, job.kind)
     payload = job.payload
     first, last = _day(payload.get("week_start") or payload.get("from")), _day(payload.get("week_end") or payload.get("to"))
-    span = week_label(Week(first, last)) if first and last and first <= last else "a week"
+    span = week_label(Week.recorded(first, last)) if first and last and first <= last else "a week"
     extras = [word for name, word in (("force", "forced"), ("local_only", "on this machine only")) if payload.get(name)]
     return ", ".join([f"{what} {span}", *extras])
 

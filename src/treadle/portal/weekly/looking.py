@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Final
 from uuid import UUID
 
 from treadle.actions import jobs, weekly
@@ -15,18 +15,14 @@ from treadle.actions.services import Services
 from treadle.control.access import Principal, Right, require
 from treadle.control.jobs.job import Job, JobEvent
 from treadle.control.jobs.states import JobState
-from treadle.errors import TreadleError
 from treadle.flows.weekly.jobs import KEY
 from treadle.flows.weekly.status import RunDetails, Standing
+from treadle.portal.fresh import FRESH_SECONDS, Fresh
 from treadle.portal.shared import Portal, portal
 
-FRESH_SECONDS: Final = 1.5  # a look that is younger is good enough for a page that goes on by itself
 RUNS: Final = 300  # newest ones, of which the calendar tells
 _JOBS: Final = 20  # newest ones, among which one that is active is looked for
 _EVENTS: Final = 20  # last ones of the job
-_MOST_LOOKS: Final = 100  # different ones that are kept
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,21 +33,11 @@ class JobSeen:
     events: tuple[JobEvent, ...]
 
 
-@dataclass(slots=True)
-class _Look:
-    """What was found, or what was met instead; by the clock of this process."""
-
-    began: float
-    found: Any
-
-
 class WeeklyLooks:
     """One per process. Safe for all sessions at once; the rights are those of who asks, each time."""
 
     def __init__(self, services: Services, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._services, self._clock = services, clock
-        self._looking = threading.Lock()
-        self._looks: dict[Any, _Look] = {}
+        self._services, self._fresh = services, Fresh(clock)
 
     def standing(self, who: Principal, *, fresh_seconds: float = FRESH_SECONDS) -> Standing:
         """Checkpoint and newest runs; right `runs:read`. fresh_seconds: how old the answer may be; 0: no look that began before this call will do.
@@ -60,17 +46,17 @@ class WeeklyLooks:
             PermissionDenied, and what was met when the database was asked.
         """
         require(who, Right.RUNS_READ)
-        return self._fresh("standing", lambda: weekly.standing(self._services, who, limit=RUNS), fresh_seconds)
+        return self._fresh.get("standing", lambda: weekly.standing(self._services, who, limit=RUNS), fresh_seconds)
 
     def job(self, who: Principal, *, fresh_seconds: float = FRESH_SECONDS) -> JobSeen | None:
         """The weekly job that is active, else the newest one; right `jobs:read`. None: there is none. Raises as `standing`."""
         require(who, Right.JOBS_READ)
-        return self._fresh("job", lambda: self._read_job(who), fresh_seconds)
+        return self._fresh.get("job", lambda: self._read_job(who), fresh_seconds)
 
     def details(self, who: Principal, run_id: UUID, *, fresh_seconds: float = FRESH_SECONDS) -> RunDetails:
         """A run with stages and timeline; right `runs:read`. Raises NotFound, and as `standing`."""
         require(who, Right.RUNS_READ)
-        return self._fresh(run_id, lambda: weekly.run_details(self._services, who, run_id), fresh_seconds)
+        return self._fresh.get(run_id, lambda: weekly.run_details(self._services, who, run_id), fresh_seconds)
 
     def _read_job(self, who: Principal) -> JobSeen | None:
         found = jobs.list_jobs(self._services, who, key=KEY, limit=_JOBS).jobs
@@ -79,22 +65,6 @@ class WeeklyLooks:
         job = chosen_job(found)
         events = jobs.list_events(self._services, who, job.job_id, after_seq=max(0, job.last_seq - _EVENTS), limit=_EVENTS)
         return JobSeen(job, tuple(events))
-
-    def _fresh(self, key: Any, read: Callable[[], T], fresh_seconds: float) -> T:
-        """What is met is kept, too: a database that is away is slow to say so, and need not say it to each session."""
-        oldest = self._clock() - fresh_seconds
-        with self._looking:
-            look = self._looks.get(key)
-            if look is None or look.began < oldest:
-                look = self._looks[key] = _Look(self._clock(), _read(read))
-                self._forget()
-        if isinstance(look.found, TreadleError):
-            raise look.found
-        return look.found
-
-    def _forget(self) -> None:
-        while len(self._looks) > _MOST_LOOKS:
-            del self._looks[min(self._looks, key=lambda key: self._looks[key].began)]
 
 
 def chosen_job(newest_first: "tuple[Job, ...]") -> Job:
@@ -115,10 +85,3 @@ def looks() -> WeeklyLooks:
 
 _kept: Final[list[tuple[Portal, WeeklyLooks]]] = []  # at most one, as of the portal itself
 _opening: Final = threading.Lock()
-
-
-def _read(read: Callable[[], T]) -> T | TreadleError:
-    try:
-        return read()
-    except TreadleError as error:
-        return error

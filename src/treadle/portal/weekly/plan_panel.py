@@ -29,7 +29,7 @@ _LONGEST: Final = 200  # of a text to search for, in characters
 class KeptPlan:
     """A plan as it was worked out, of which week and when. written_ns: the time of its file, by which it is seen whether it still is that one."""
 
-    week_start: str
+    week: str
     plan: SyncPlan
     at: datetime
     written_ns: int
@@ -48,7 +48,7 @@ def show(week: Week, missing: str | None) -> None:
         with told(), st.spinner("Comparing the week's figures with what Salesforce has acknowledged…"):
             _make(week)
     kept: KeptPlan | None = st.session_state.get(KEPT)
-    if kept is None or kept.week_start != str(week.start):
+    if kept is None or kept.week != str(week):
         return
     if not is_current(kept):
         st.warning(
@@ -74,7 +74,7 @@ def _make(week: Week) -> None:
     plan = outcome.plan
     if not isinstance(plan, SyncPlan):
         raise Conflict("The plan of the week cannot be shown.", hint="See it with: treadle weekly plan")
-    st.session_state[KEPT] = KeptPlan(str(week.start), plan, now(), plan.rows_path.stat().st_mtime_ns)
+    st.session_state[KEPT] = KeptPlan(str(week), plan, now(), plan.rows_path.stat().st_mtime_ns)
 
 
 def _sums(kept: KeptPlan) -> None:

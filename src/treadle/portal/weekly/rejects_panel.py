@@ -52,14 +52,14 @@ def show(week: Week) -> None:
 
 
 def count_rows(counted: Sequence[RuleCount]) -> list[dict[str, Any]]:
-    """The counts as rows of a table. Pure."""
+    """The counts as rows of a table; what a narrow window shows first is the number and the reason. Pure."""
     return [
         {
+            "Events": each.rows,
+            "Why": each.sample_reason,
             "Rule": rule_word(each.rule),
             "Field": each.field or "the whole record",
-            "Events": each.rows,
             "Such as": None if each.sample_value is None else visible(each.sample_value),
-            "Why": each.sample_reason,
         }
         for each in counted
     ]
@@ -80,11 +80,11 @@ def _counts(counted: Sequence[RuleCount]) -> None:
         key="weekly-rules",
         alt="Rejected events by rule and field",
         column_config={
+            "Events": st.column_config.NumberColumn(format="localized", width=70),
+            "Why": st.column_config.TextColumn(width=380),
             "Rule": st.column_config.TextColumn(width=130),
             "Field": st.column_config.TextColumn(width=120),
-            "Events": st.column_config.ProgressColumn(format="%d", min_value=0, max_value=max(each.rows for each in counted), width=130),
             "Such as": st.column_config.TextColumn(width="medium"),
-            "Why": st.column_config.TextColumn(width="large"),
         },
     )
 
@@ -135,11 +135,11 @@ def _records(week: Week, rule: str | None, total: int) -> None:
     rows = [
         {
             "Record": each.row_index,
-            "Page": each.page,
+            "Why": each.reason,
             "Rule": rule_word(each.rule),
             "Field": each.field,
             "Value": None if each.value is None else visible(each.value),
-            "Why": each.reason,
+            "Page": each.page,
         }
         for each in found
     ]
@@ -155,11 +155,11 @@ def _records(week: Week, rule: str | None, total: int) -> None:
         alt="Rejected records",
         column_config={
             "Record": st.column_config.NumberColumn(width=70),
-            "Page": st.column_config.NumberColumn(width=50),
+            "Why": st.column_config.TextColumn(width=380),
             "Rule": st.column_config.TextColumn(width=120),
             "Field": st.column_config.TextColumn(width=110),
             "Value": st.column_config.TextColumn(width="medium"),
-            "Why": st.column_config.TextColumn(width="large"),
+            "Page": st.column_config.NumberColumn(width=50),
         },
     )
     picked: list[int] = state.selection.rows
@@ -182,10 +182,10 @@ def _record(week: Week) -> None:
         st.dataframe(
             [
                 {
+                    "Why": error.get("reason"),
                     "Rule": rule_word(str(error.get("rule") or "")),
                     "Field": error.get("field") or "the whole record",
                     "Value": None if error.get("value") is None else visible(str(error["value"])),
-                    "Why": error.get("reason"),
                 }
                 for error in whole.errors
             ],

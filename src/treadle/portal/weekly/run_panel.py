@@ -1,11 +1,12 @@
 """One run of a week: state, stages on the time line, trail, figures, and why it failed. Live while it goes on."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 from uuid import UUID
 
 import streamlit as st
 
+from treadle.control.events import Event
 from treadle.flows.weekly.record import RunStatus, WeeklyRun
 from treadle.flows.weekly.status import RunDetails
 from treadle.looks import look_of
@@ -104,7 +105,31 @@ def _progress(drawn: RunDetails) -> None:
     else:
         st.caption("No stage has begun yet.")
     st.subheader("Events")
-    components.event_table(trail_of(details.events), key="weekly-events")
+    _trail(trail_of(details.events))
+
+
+def _trail(trail: Sequence[Event]) -> None:
+    """What happened, newest first, with a choice of kinds. Each message has the whole width below its time, so that none runs over an edge."""
+    kinds = st.pills(
+        "Kinds of event",
+        ["Status", "Log", "Warning", "Error"],
+        selection_mode="multi",
+        key="weekly-events-kinds",
+        label_visibility="collapsed",
+    )
+    rows = [row for row in components.event_rows(trail) if not kinds or row["Kind"] in kinds]
+    if not rows:
+        st.caption("No event of this kind." if trail else "Nothing has happened yet.")
+        return
+    place, pages = st.container(), -(-len(rows) // components.EVENTS_A_PAGE)
+    at = st.pagination(pages, key="weekly-events-page") if pages > 1 else 1
+    place.markdown("\n\n".join(event_line(row) for row in rows[(at - 1) * components.EVENTS_A_PAGE : at * components.EVENTS_A_PAGE]))
+
+
+def event_line(row: Mapping[str, str]) -> str:
+    """An event as a paragraph of Markdown; its message is escaped already. Pure."""
+    colour = {"Warning": "orange", "Error": "red"}.get(row["Kind"], "gray")
+    return f":gray[:small[{row['Time']}]] :{colour}[:small[{row['Kind']}]]  \n{row['Message']}"
 
 
 def _seen(drawn: RunDetails) -> RunDetails:

@@ -22,9 +22,14 @@ _MEANT: Final[Mapping[str, str]] = {
     "MissingSettings": "The weekly flow lacks settings. An admin sets them; then run the week again.",
     "Unauthenticated": "Another system did not take the credentials. An admin corrects them; then run the week again.",
     "PermissionDenied": "Another system takes the credentials, but does not allow this. Its admin gives the right; then run the week again.",
+    "ChecksumMismatch": "A file of the week is not what was written. Run the week again with force: it fetches the events anew.",
+    "OutcomeUnknown": "An answer was lost. Run the week again: what was done already is found, and not done twice.",
     "Conflict": "What was found is not what was expected. Read the reason; look at the plan, and decide.",
 }
-_ELSE: Final = "The checkpoint has not moved, and what Salesforce has is as it was. Look at the rejects and the reason, correct the cause, run the week again."
+_STAYED: Final = "The checkpoint has not moved."
+_ELSE: Final = f"{_STAYED} Read the reason, correct the cause, and run the week again."
+_ANEW: Final = "Then run the week again: it fetches the events anew."
+_EVENTS: Final = ("EXTRACT", "TRANSFORM", "LOAD", "QUALITY_GATE")  # stages before Salesforce is asked for anything
 
 
 def stage_name(stage: str) -> str:
@@ -128,7 +133,28 @@ def failure_told(run: WeeklyRun, stages: Sequence[StageRecord]) -> tuple[str, st
     """What happened, and what to do next, of a run that failed."""
     where = f" in the stage {reached(stages)}" if stages else ""
     message = (run.error_message or "The reason was not recorded.").partition("\n")[0]
-    return f"The run failed{where}. {message}", _MEANT.get(run.error_type or "", _ELSE)
+    return f"The run failed{where}. {message}", _MEANT.get(run.error_type or "") or _advice(run, reached(stages))
+
+
+def _advice(run: WeeklyRun, stage: str) -> str:
+    """What to do where the kind of error alone does not say it."""
+    of_events = stage in {stage_name(name) for name in _EVENTS}
+    match run.error_type:
+        case "UnexpectedAnswer" if of_events:
+            return f"{_STAYED} Nothing was sent. Run the week again: it fetches the events anew. If it fails the same way, tell those who run the events API."
+        case "UnexpectedAnswer":
+            return f"{_STAYED} Run the week again: what Salesforce has acknowledged is not sent again. If it fails the same way, tell those who run it."
+        case "OperationFailed" if of_events and run.rows_rejected:
+            return f"{_STAYED} Nothing was sent. See under Rejects what is wrong with which events, and have them corrected where they come from. {_ANEW}"
+        case "OperationFailed" if of_events:
+            return f"{_STAYED} Nothing was sent. Have the events corrected where they come from. {_ANEW}"
+        case "OperationFailed":
+            return (
+                f"{_STAYED} See under Salesforce which rows were refused and why, and correct the cause. Then run the week again: what was acknowledged"
+                " is not sent again."
+            )
+        case _:
+            return _ELSE
 
 
 def event_facts(run: WeeklyRun) -> list[tuple[str, str]]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import date, timedelta
-from typing import Any, Final
+from typing import Final
 
 import streamlit as st
 
@@ -32,6 +32,7 @@ FORCED: Final = (
     " A newer success takes the place of the older one."
 )
 FIRST_DAY, LAST_DAY = date(2000, 1, 1), date(2100, 1, 1)
+SCROLLS: Final = 8  # more weeks than fit a dialog
 _AFTERWARDS: Final = "You can follow it on this page, close the page, or cancel it."
 
 
@@ -70,7 +71,7 @@ def confirm_next(first_day: str) -> None:
         _request(week, force=False, local_only=False)
 
 
-@st.dialog("Run a week", width="medium", icon=":material/event:", on_dismiss=ask)
+@st.dialog("Run a week", width="large", icon=":material/event:", on_dismiss=ask)
 def confirm_week(first_day: str) -> None:
     """Any week, also one that is done."""
     day = _day("First day of the week", date.fromisoformat(first_day), "weekly-week-day")
@@ -114,9 +115,10 @@ def confirm_backfill(first_day: str, last_day: str) -> None:
 
 
 @st.dialog("Retry refused rows", width="medium", icon=":material/replay:", on_dismiss=ask)
-def confirm_retry(first_day: str) -> None:
-    """What will be sent, and what not."""
-    week = week_of(date.fromisoformat(first_day))
+def confirm_retry(name: str) -> None:
+    """What will be sent, and what not. name: of the week, as `span_name` gives it."""
+    first, _, last = name.partition("/")
+    week = Week(date.fromisoformat(first), date.fromisoformat(last)) if last else week_of(date.fromisoformat(first))
     with told():
         refused = weekly.list_refused(services(), current(), week)
         if not refused:
@@ -135,31 +137,24 @@ def confirm_retry(first_day: str) -> None:
             _done()
 
 
-def preview_rows(planned: Sequence[BackfillWeek]) -> list[dict[str, Any]]:
-    """What will happen to each week, as rows of a table. Pure."""
-    return [
-        {"Week": week_label(each.week), "What happens": WHAT[each.action], "Why": each.why, "Events": each.rows_fetched} for each in planned
-    ]
+def preview_rows(planned: Sequence[BackfillWeek]) -> list[dict[str, str]]:
+    """What will happen to each week, as rows of a table that reads Markdown. Pure."""
+    return [{"Week": week_label(each.week), "What happens": WHAT[each.action], "Why": words.plain(_why(each))} for each in planned]
+
+
+def _why(planned: BackfillWeek) -> str:
+    """Whole, with how many events its latest success had."""
+    return planned.why if planned.rows_fetched is None else f"{planned.why}; {planned.rows_fetched:,} events"
 
 
 def _preview(planned: Sequence[BackfillWeek]) -> None:
-    st.dataframe(
-        preview_rows(planned),
-        hide_index=True,
-        height="content" if len(planned) <= 10 else 380,
-        placeholder=words.DASH,
-        key="weekly-preview",
-        alt="What will happen to each week",
-        column_config={
-            "Week": st.column_config.TextColumn(width=160),
-            "What happens": st.column_config.TextColumn(width=110),
-            "Why": st.column_config.TextColumn(width="large"),
-            "Events": st.column_config.NumberColumn(format="localized", width=80, help="Of its latest success"),
-        },
-    )
+    """A table whose sentences take as many lines as the window needs; of many weeks it scrolls."""
+    with st.container(height=380 if len(planned) > SCROLLS else "content", border=False, key="weekly-preview"):
+        st.table(preview_rows(planned), border="horizontal", hide_index=True, alt="What will happen to each week")
 
 
 def _day(label: str, default: date, key: str) -> date:
+    default = min(max(default, FIRST_DAY), LAST_DAY)
     chosen = st.date_input(label, value=default, min_value=FIRST_DAY, max_value=LAST_DAY, format="YYYY-MM-DD", key=key)
     return chosen or default
 

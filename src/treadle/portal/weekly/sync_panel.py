@@ -18,6 +18,7 @@ from treadle.portal.weekly.asking import ask
 from treadle.portal.weekly.looking import looks
 from treadle.portal.weekly.raw_text import visible
 from treadle.portal.weekly.run_told import COUNTS, sync_counts
+from treadle.portal.weekly.spans import span_name
 from treadle.portal.who import current
 
 RUNS: Final = 5  # newest ones of the week, whose results are shown
@@ -82,7 +83,7 @@ def _refused(week: Week, reason: str | None) -> None:
             key="weekly-retry",
             disabled=reason is not None,
             on_click=ask,
-            args=("retry", str(week.start)),
+            args=("retry", span_name(week)),
         )
         st.caption(reason or f"{len(refused):,} rows wait. They are sent again only if they change, or if you retry them.", width="content")
     st.dataframe(
@@ -93,7 +94,7 @@ def _refused(week: Week, reason: str | None) -> None:
         key="weekly-refused",
         alt="Rows that Salesforce refused",
         column_config={
-            "Record": st.column_config.TextColumn(width=200),
+            "Record": st.column_config.TextColumn(width=130),
             "Reason": st.column_config.TextColumn(width="large"),
             "Tries": st.column_config.NumberColumn(width=60),
             "First": st.column_config.DatetimeColumn(format="D MMM, HH:mm", width=110),
@@ -109,8 +110,8 @@ def refused_rows(refused: Sequence[RefusedRow]) -> list[dict[str, Any]]:
     return [
         {
             "Record": row.external_id,
-            "Code": row.code,
             "Reason": visible(row.message),
+            "Code": row.code,
             "Tries": row.attempts,
             "First": row.first_seen.astimezone(zone()).replace(tzinfo=None),
             "Last": row.last_seen.astimezone(zone()).replace(tzinfo=None),

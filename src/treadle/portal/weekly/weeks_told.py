@@ -6,11 +6,13 @@ from datetime import date, datetime, timedelta
 from typing import Any, Final
 
 from treadle.flows.weekly.record import Checkpoint, RunStatus, WeeklyRun
-from treadle.flows.weekly.week import Week, week_of
+from treadle.flows.weekly.week import Week
 from treadle.looks import look_of
+from treadle.portal.weekly.spans import LAST_DAY, known_spans, near_runs, span_at, span_name, spans_between
 
 COLUMNS: Final = 9
 WEEKS: Final = 27  # half a year, in rows of COLUMNS
+_SPAN: Final = timedelta(weeks=WEEKS - 1)  # from the first day of the first week to that of the last
 _LEAD: Final = timedelta(weeks=13)  # behind a chosen week that lies far back
 _FILLS: Final = {"green": "#1b7f4d", "orange": "#b35900", "red": "#c2312b", "blue": "#1d63c8"}  # white text on each reads well
 _FAINT: Final = "#8a8f98"  # reads on both themes' grounds
@@ -18,11 +20,12 @@ _FAINT: Final = "#8a8f98"  # reads on both themes' grounds
 
 @dataclass(frozen=True, slots=True)
 class CalendarWeek:
-    """A week with how it stands, which is a name of `looks.LOOKS`. run: the one that says so; None: there is none."""
+    """A week with how it stands, which is a name of `looks.LOOKS`. run: the one that says so; done_before: an older one that had done the week whole."""
 
     week: Week
     state: str
     run: WeeklyRun | None = None
+    done_before: WeeklyRun | None = None
 
 
 def week_label(week: Week) -> str:
@@ -39,47 +42,48 @@ def week_line(one: CalendarWeek) -> str:
 
 
 def judge_week(week: Week, runs: Sequence[WeeklyRun], checkpoint: Checkpoint | None, now: datetime) -> CalendarWeek:
-    """How a week stands. runs: of this week, newest first."""
-    started = next((run for run in runs if run.status is RunStatus.STARTED), None)
-    whole = next((run for run in runs if run.complete), None)
-    told = started or whole
-    if told:
-        return CalendarWeek(week, str(told.status), told)
-    if runs:
-        newest = runs[0]
-        return CalendarWeek(week, "INCOMPLETE" if newest.status.succeeded else str(newest.status), newest)
+    """How a week stands: one that is under way, else the newest run decides. runs: of this week, newest first."""
+    newest = next((run for run in runs if run.status is RunStatus.STARTED), runs[0] if runs else None)
+    if newest:
+        done_before = next((run for run in runs if run.complete and run is not newest), None)
+        unfinished = newest.status.succeeded and not newest.complete
+        return CalendarWeek(week, "INCOMPLETE" if unfinished else str(newest.status), newest, done_before)
     if now < week.closes_at:
         return CalendarWeek(week, "NOT_OVER")
     return CalendarWeek(week, "DUE" if checkpoint and week.start >= checkpoint.next.start else "NEVER_RUN")
 
 
-def align(day: date, checkpoint: Checkpoint | None, runs: Sequence[WeeklyRun]) -> Week:
-    """The week that holds a day, counted as the checkpoint counts, else as the newest run, else from Monday."""
-    known = checkpoint.next.start if checkpoint else runs[0].week.start if runs else date(2019, 12, 2)
-    return week_of(day - timedelta(days=(day - known).days % 7))
-
-
 def calendar_weeks(
     runs: Sequence[WeeklyRun], checkpoint: Checkpoint | None, now: datetime, chosen: Week | None = None
 ) -> list[CalendarWeek]:
-    """Half a year of weeks, oldest first: up to the present where that is near, else up to the week that comes next; the chosen one among them."""
-    present = align(now.date(), checkpoint, runs)
-    span = timedelta(weeks=WEEKS - 1)
-    last = max([run.week.start for run in runs] + ([checkpoint.next.start] if checkpoint else []), default=present.start)
-    last = align(last, checkpoint, runs).start
-    if last <= present.start <= last + span:
-        last = present.start
-    if chosen and chosen.start > last:
-        last = chosen.start
-    elif chosen and chosen.start < last - span:
-        last = min(last, chosen.start + _LEAD)
-    weeks = [week_of(last - timedelta(weeks=back)) for back in reversed(range(WEEKS))]
-    return [judge_week(week, runs_of(week, runs), checkpoint, now) for week in weeks]
+    """Half a year of weeks, oldest first: up to the present where that is near, else up to the week that comes next; the chosen one among them.
+
+    Each run stands in a cell of its own span, and so does the checkpoint; what nobody has run fills the gaps in weeks of seven days.
+    """
+    known = known_spans(runs, checkpoint) + ([chosen] if chosen else [])
+    last = _last_week(known, near_runs(runs, checkpoint, now), checkpoint, now)
+    if chosen and chosen.start > last.start:
+        last = chosen
+    elif chosen and last.start.toordinal() - chosen.start.toordinal() > _SPAN.days:
+        last = min(last, span_at(min(chosen.start + _LEAD, LAST_DAY), known))
+    first = date.fromordinal(max(last.start.toordinal() - _SPAN.days, 1))
+    spans = [span for span in spans_between(first, last.start, known) if span.start <= last.start]
+    begin = max(len(spans) - WEEKS, 0)
+    if chosen in spans:
+        begin = min(begin, spans.index(chosen))
+    return [judge_week(span, runs_of(span, runs), checkpoint, now) for span in spans[begin : begin + WEEKS]]
+
+
+def _last_week(known: Sequence[Week], runs: Sequence[WeeklyRun], checkpoint: Checkpoint | None, now: datetime) -> Week:
+    """The last one of the calendar while none is chosen. runs: those that count for it."""
+    present = span_at(now.date(), known)
+    last = max(known_spans(runs, checkpoint), default=present)
+    return present if last.start <= present.start <= last.start + _SPAN else last
 
 
 def runs_of(week: Week, runs: Sequence[WeeklyRun]) -> list[WeeklyRun]:
-    """Those of a week; also of one that begins on another of its days."""
-    return [run for run in runs if week.start <= run.week.start <= week.end]
+    """Those of a week, from its first day to its last; one of another span stands under its own."""
+    return [run for run in runs if run.week == week]
 
 
 def calendar_spec(weeks: Sequence[CalendarWeek], chosen: Week) -> dict[str, Any]:
@@ -90,7 +94,8 @@ def calendar_spec(weeks: Sequence[CalendarWeek], chosen: Week) -> dict[str, Any]
         "y": {"field": "row", "type": "ordinal", "axis": None, "scale": {"paddingInner": 0.12, "paddingOuter": 0.06}},
     }
     told = [
-        {"field": name, "type": "nominal", "title": title} for name, title in (("days", "Week"), ("word", "State"), ("events", "Events"))
+        {"field": name, "type": "nominal", "title": title}
+        for name, title in (("days", "Week"), ("word", "State"), ("events", "Events"), ("before", "Before that"))
     ]
     colour = {"field": "ink", "type": "nominal", "scale": None}
     return {
@@ -130,12 +135,13 @@ def _cell(position: int, one: CalendarWeek, chosen: Week) -> Mapping[str, Any]:
     return {
         "column": position % COLUMNS,
         "row": position // COLUMNS,
-        "week": str(one.week.start),
+        "week": span_name(one.week),
         "days": week_label(one.week),
         "day": f"{one.week.start:%-d %b}",
         "sign": look.sign,
         "word": look.word,
         "events": f"{one.run.rows_fetched:,}" if one.run and one.run.rows_fetched is not None else "–",
+        "before": f"{look_of(one.done_before.status).word} of {one.done_before.started_at:%-d %b %Y}" if one.done_before else "–",
         "fill": fill or "transparent",
         "ink": ink,
         "edge": "#f0a020" if is_chosen else fill or _FAINT,

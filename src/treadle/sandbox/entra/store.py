@@ -5,11 +5,12 @@ Sources: Microsoft identity platform, OAuth 2.0 client credentials flow; access 
 
 import base64
 import hmac
+import re
 import secrets
 import string
 import threading
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -29,6 +30,7 @@ TOKEN_LIFETIME_SECONDS: Final = 3599
 FABRIC_AUDIENCE: Final = "https://api.fabric.microsoft.com"
 POWER_BI_AUDIENCE: Final = "https://analysis.windows.net/powerbi/api"
 STORAGE_AUDIENCE: Final = "https://storage.azure.com"
+KUSTO_AUDIENCE: Final = "https://kusto.kusto.windows.net"
 RESOURCES: Final = frozenset(
     {
         FABRIC_AUDIENCE,
@@ -36,7 +38,8 @@ RESOURCES: Final = frozenset(
         STORAGE_AUDIENCE,
         "https://datalake.azure.net",  # a token is given, but OneLake refuses it
         "https://database.windows.net",
-        "https://kusto.kusto.windows.net",
+        KUSTO_AUDIENCE,
+        "https://api.kusto.windows.net",
         "https://management.azure.com",
         "https://management.core.windows.net",
         "https://graph.microsoft.com",
@@ -45,8 +48,10 @@ RESOURCES: Final = frozenset(
 ACCEPTED_AUDIENCES: Final[Mapping[str, frozenset[str]]] = {
     "fabric": frozenset({FABRIC_AUDIENCE, POWER_BI_AUDIENCE}),
     "onelake": frozenset({STORAGE_AUDIENCE}),
+    "kusto": frozenset({KUSTO_AUDIENCE, "https://api.kusto.windows.net"}),
 }
-"""Which `aud` each API takes. Fabric takes Power BI's as well; OneLake takes only Storage's."""
+"""Which `aud` each API takes. Fabric takes Power BI's as well; OneLake takes only Storage's; Kusto takes a cluster's own address, too."""
+_CLUSTER: Final = re.compile(r"https://[\w-]+(\.[\w-]+)?\.kusto\.(fabric\.microsoft\.com|windows\.net)/?\Z")
 
 
 _SIGNATURE_AND_CLAIMS: Final[Options] = {  # times are checked by the sandbox's clock, the audience by the API that is called
@@ -135,6 +140,7 @@ class EntraStore:
         self.credentials = SandboxCredentials(**identity["credentials"])
         self.tenant_domain = "treadle.onmicrosoft.com"
         self.token_lifetime_seconds = TOKEN_LIFETIME_SECONDS
+        self.cluster_url: str | None = None  # where the sandbox's eventhouses listen
         first = self.credentials
         self._clients = {first.client_id: Client(first.client_id, first.client_object_id, "Treadle", first.client_secret)}
 
@@ -168,7 +174,7 @@ class EntraStore:
             message = f"Application with identifier '{client_id}' was not found in the directory 'Treadle'."
             raise SignInRefused(700016, "unauthorized_client", 400, message)
         self._check_secret(client, secret)
-        return self.issue_token(client, resource_of(scope), issuer=issuer)
+        return self.issue_token(client, resource_of(scope, self.is_cluster), issuer=issuer)
 
     def issue_token(
         self,
@@ -212,10 +218,16 @@ class EntraStore:
             raise TokenRejected("missing", "The request has no bearer token.")
         claims = self._verified_claims(token.strip())
         self._check_times(claims)
-        if claims.get("aud") not in ACCEPTED_AUDIENCES[audience]:
+        accepted = claims["aud"] in ACCEPTED_AUDIENCES[audience] or (audience == "kusto" and self.is_cluster(claims["aud"]))
+        if not accepted:
             raise TokenRejected("audience", f"The token is for '{claims.get('aud')}', which this API does not take.")
         name = str(claims.get("app_displayname", ""))
         return Principal(claims["oid"], claims["appid"], claims["tid"], claims["aud"], name, tuple(claims.get("roles", ())))
+
+    def is_cluster(self, resource: str) -> bool:
+        """Whether a resource is the address of a Kusto cluster: by Microsoft's names, or where the sandbox's own listens."""
+        own = self.cluster_url is not None and f"{resource}/".startswith(f"{self.cluster_url}/")
+        return own or _CLUSTER.match(resource) is not None
 
     def _check_secret(self, client: Client, secret: str | None) -> None:
         app = f"app '{client.client_id}'"
@@ -270,7 +282,7 @@ class EntraStore:
             raise TokenRejected("not_yet_valid", "The token is not valid yet.")
 
 
-def resource_of(scope: str) -> str:
+def resource_of(scope: str, is_cluster: Callable[[str], bool] = lambda _: False) -> str:
     """The audience that a client-credentials scope asks for; raises SignInRefused when there is not exactly one `<resource>/.default`."""
     words = scope.split()
     if len(words) != 1:
@@ -281,7 +293,7 @@ def resource_of(scope: str) -> str:
             _bad_scope(scope)
         message = f"The provided value for scope {scope} is not valid. Client credential flows must have a scope value with /.default suffixed to the resource identifier (application ID URI)."
         raise SignInRefused(1002012, "invalid_scope", 400, message)
-    if rest or resource.rstrip("/") not in RESOURCES:
+    if rest or not (resource.rstrip("/") in RESOURCES or is_cluster(resource.rstrip("/"))):
         _bad_scope(scope)
     return resource.rstrip("/")
 

@@ -70,12 +70,13 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Status, JSON body (None is the word null; `empty`: no body at all) and headers of its own."""
+    """Status, JSON body (None is the word null; `empty`: no body at all; `text`: JSON that is written already) and headers of its own."""
 
     status: int
     body: Any = None
     headers: dict[str, str] = field(default_factory=dict[str, str])
     empty: bool = False
+    text: bytes | None = None
 
 
 def nothing(status: int, **headers: str) -> Answer:
@@ -167,7 +168,8 @@ def _response(answer: Answer, request_id: str) -> Response:
     headers = _with_common({"RequestId": request_id, **answer.headers})
     if answer.empty:
         return Response(b"", answer.status, headers, media_type=_EMPTY)
-    return Response(json.dumps(answer.body).encode(), answer.status, headers | {"Content-Type": _JSON})
+    body = json.dumps(answer.body).encode() if answer.text is None else answer.text
+    return Response(body, answer.status, headers | {"Content-Type": _JSON})
 
 
 def _refusal(refused: Refused, request_id: str) -> Response:

@@ -5,12 +5,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from treadle.sandbox.clock import Clock
-from treadle.sandbox.fabric import items, workspaces
+from treadle.sandbox.fabric import eventhouse_items, items, workspaces
+from treadle.sandbox.fabric.graph.store import GraphStore
 from treadle.sandbox.fabric.jobs import JobEngine
 from treadle.sandbox.fabric.quota import Quota
 from treadle.sandbox.fabric.records import Records
-from treadle.sandbox.fabric.workshop import Lake, Options, Workshop
+from treadle.sandbox.fabric.table_load_work import TableLoads
+from treadle.sandbox.fabric.workshop import Kusto, Lake, Options, Workshop
 from treadle.sandbox.faults import FaultScript
+from treadle.sandbox.kusto.context import Database
 from treadle.sandbox.onelake.catalog import ItemUnknown
 
 
@@ -26,6 +29,7 @@ class FabricCloud:
         clock: Clock,
         faults: FaultScript,
         lake: Lake,
+        kusto: Kusto,
         *,
         public_url: str,
         notebook_python: str = sys.executable,
@@ -38,6 +42,8 @@ class FabricCloud:
             clock=clock,
             faults=faults,
             lake=lake,
+            kusto=kusto,
+            graphs=GraphStore(folder / "graphs"),
             options=self.options,
             work_dir=folder / "running",
             output_dir=folder / "notebook-output",
@@ -45,10 +51,12 @@ class FabricCloud:
             public_url=public_url,
         )
         self.jobs = JobEngine(self.shop)
+        self.loads = TableLoads(self.shop)
 
     def stop(self) -> None:
         """Kill what runs, end its jobs as Failed and close the records."""
         self.jobs.stop()
+        self.loads.stop()
         self.shop.records.close()
 
     def resolve(self, workspace: str, item: str) -> tuple[str, str, str]:
@@ -68,3 +76,10 @@ class FabricCloud:
             "SELECT * FROM items WHERE workspace_id = :id AND type = 'Lakehouse' ORDER BY seq", id=workspace_id.lower()
         )
         return [(row["id"], row["display_name"], row["type"]) for row in rows]
+
+    def kql_databases(self, cluster: str) -> Sequence[Database] | None:
+        """The KQL databases of an eventhouse, oldest first; None for an unknown one. Its id counts with and without hyphens."""
+        eventhouse = eventhouse_items.find_eventhouse(self.shop.records, cluster)
+        if eventhouse is None:
+            return None
+        return [Database(row["id"], row["display_name"]) for row in eventhouse_items.databases_of(self.shop.records, eventhouse)]

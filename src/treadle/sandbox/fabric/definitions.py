@@ -16,11 +16,13 @@ NOTEBOOK_PROLOGUES: Final = ("# Fabric notebook source", "# Synapse Analytics no
 _PLATFORM_SCHEMA: Final = "https://developer.microsoft.com/json-schemas/fabric/gitIntegration/platformProperties/2.0.0/schema.json"
 _ZERO_ID: Final = "00000000-0000-0000-0000-000000000000"
 _CONTENT_FILES: Final = {"Notebook": ("notebook-content.", ".ipynb"), "DataPipeline": ("pipeline-content.json",)}
-_FORMATS: Final = {"Notebook": ("fabricGitSource", "ipynb")}
+_FORMATS: Final = {"Notebook": ("fabricGitSource", "ipynb"), "GraphModel": ("json",)}
 
 
-def read_definition(definition: object) -> tuple[str | None, list[Part]]:
+def read_definition(definition: object, *, backslashes: bool = False) -> tuple[str | None, list[Part]]:
     """Check a definition as Fabric does before it starts any work; returns format and parts.
+
+    backslashes: whether paths with them get through, because the workload refuses them in its own words.
 
     Raises MissingDefinitionParts, InvalidDefinitionParts, UnsupportedPayloadType or CorruptedPayload.
     """
@@ -30,7 +32,7 @@ def read_definition(definition: object) -> tuple[str | None, list[Part]]:
     parts: object = fields.get("parts")
     if not isinstance(parts, list) or not parts:
         raise invalid("The definition has no parts.", "MissingDefinitionParts")
-    read = [_read_part(part) for part in cast("list[object]", parts)]
+    read = [_read_part(part, backslashes=backslashes) for part in cast("list[object]", parts)]
     paths = [part["path"].lower() for part in read]
     if len(set(paths)) != len(paths):
         raise invalid("Two parts of the definition have the same path.", "InvalidDefinitionParts")
@@ -92,18 +94,20 @@ def parts_to_answer(parts: list[Part], *, item_type: str, name: str, description
 
 def format_of(item_type: str, declared: str | None, parts: list[Part]) -> str:
     """The format in which a definition was given; for a notebook its file decides."""
+    if item_type == "GraphModel":
+        return "json"
     if item_type != "Notebook":
         return declared or ""
     part = content_part(item_type, parts)
     return "ipynb" if part is not None and part["path"].endswith(".ipynb") else "fabricGitSource"
 
 
-def _read_part(part: object) -> Part:
+def _read_part(part: object, *, backslashes: bool) -> Part:
     if not isinstance(part, dict):
         raise invalid("A part of the definition is not an object.", "InvalidDefinitionParts")
     fields = cast("dict[str, Any]", part)
     path, payload, kind = fields.get("path"), fields.get("payload"), fields.get("payloadType")
-    if not isinstance(path, str) or not isinstance(payload, str) or not _is_part_path(path):
+    if not isinstance(path, str) or not isinstance(payload, str) or not _is_part_path(path.replace("\\", "/") if backslashes else path):
         raise invalid(f"A part of the definition needs a relative path and a payload: {path!r}", "InvalidDefinitionParts")
     if kind != "InlineBase64":
         raise invalid(f"The payload type '{kind}' of part '{path}' is not supported; use InlineBase64.", "UnsupportedPayloadType")

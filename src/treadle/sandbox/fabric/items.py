@@ -24,9 +24,17 @@ COLLECTIONS: Final[Mapping[str, str]] = {
     "environments": "Environment",
     "semanticModels": "SemanticModel",
     "reports": "Report",
+    "ontologies": "Ontology",
+    "graphModels": "GraphModel",
+    "eventhouses": "Eventhouse",
+    "kqlDatabases": "KQLDatabase",
 }
 MODELLED_TYPES: Final = frozenset(COLLECTIONS.values())
-DEFINED_TYPES: Final = frozenset({"Notebook", "DataPipeline", "SemanticModel", "Report", "Environment"})
+DEFINED_TYPES: Final = frozenset(
+    {"Notebook", "DataPipeline", "SemanticModel", "Report", "Environment", "Ontology", "GraphModel", "Eventhouse", "KQLDatabase"}
+)
+PAYLOAD_TYPES: Final = frozenset({"Lakehouse", "Eventhouse", "KQLDatabase"})
+"""The types that are created with a creationPayload."""
 NEEDS_DEFINITION: Final = frozenset({"SemanticModel", "Report"})
 REAL_TYPES: Final = frozenset({
     "ApacheAirflowJob", "CopyJob", "CosmosDBDatabase", "Dashboard", "Dataflow", "Datamart", "DigitalTwinBuilder", "Eventhouse", "Eventstream",
@@ -34,7 +42,19 @@ REAL_TYPES: Final = frozenset({
     "MirroredDatabase", "MirroredWarehouse", "MountedDataFactory", "Ontology", "PaginatedReport", "Reflex", "SQLDatabase", "SQLEndpoint",
     "SparkJobDefinition", "UserDataFunction", "VariableLibrary", "Warehouse", "WarehouseSnapshot",
 })  # fmt: skip
-_LAKEHOUSE_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,122}")
+_KUSTO_NAME: Final = (re.compile(r"[A-Za-z0-9._-]{1,256}"), "has only letters, digits, underscores, periods and hyphens")
+_NAME_RULES: Final[Mapping[str, tuple[re.Pattern[str], str]]] = {
+    "Lakehouse": (
+        re.compile(r"[A-Za-z][A-Za-z0-9_]{0,122}"),
+        "starts with a letter and has only letters, digits and underscores, at most 123",
+    ),
+    "Ontology": (
+        re.compile(r"[A-Za-z][A-Za-z0-9_]{0,98}"),
+        "starts with a letter and has only letters, digits and underscores, fewer than 100",
+    ),
+    "Eventhouse": _KUSTO_NAME,
+    "KQLDatabase": _KUSTO_NAME,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +78,11 @@ def read_new_item(body: Mapping[str, Any], item_type: object) -> NewItem:
         raise invalid("The creationPayload is not an object.")
     if payload is not None and definition is not None:
         raise invalid("Use either creationPayload or definition, not both.", "RequestWithDefinitionAndCreationPayloadNotSupported")
-    if payload is not None and kind != "Lakehouse":
+    if payload is not None and kind not in PAYLOAD_TYPES:
         raise invalid(f"The item type '{kind}' does not support a creation payload.", "ItemTypeDoesNotSupportCreationPayload")
     if definition is None and kind in NEEDS_DEFINITION:
         raise invalid(f"An item of type '{kind}' is created from a definition.", "MissingDefinition")
-    declared, parts = definitions.read_definition(definition) if definition is not None else (None, None)
+    declared, parts = definitions.read_definition(definition, backslashes=kind == "Ontology") if definition is not None else (None, None)
     return NewItem(
         type=kind,
         name=item_name(kind, body.get("displayName")),
@@ -84,10 +104,11 @@ def known_type(item_type: object) -> str:
 
 
 def item_name(item_type: str, name: object) -> str:
-    """The display name, when the type accepts it; a lakehouse takes letters, digits and underscores after a letter."""
+    """The display name, when the type accepts it: some have a rule of their own."""
     text = workspaces.display_name(name)
-    if item_type == "Lakehouse" and not _LAKEHOUSE_NAME.fullmatch(text):
-        raise invalid("A lakehouse name starts with a letter and has only letters, digits and underscores, at most 123.", "InvalidInput")
+    rule = _NAME_RULES.get(item_type)
+    if rule is not None and not rule[0].fullmatch(text):
+        raise invalid(f"The name of an item of type {item_type} {rule[1]}: '{text}'.", "InvalidInput")
     return text
 
 

@@ -14,6 +14,7 @@ from treadle.sandbox.fabric.refusals import invalid, not_modelled
 _JOB_TYPES: Final[Mapping[str, tuple[str, ...]]] = {
     "DataPipeline": ("Pipeline", "Execute", "DefaultJob"),
     "Notebook": ("RunNotebook", "Execute", "DefaultJob"),
+    "GraphModel": ("RefreshGraph",),
 }
 _REAL_JOB_TYPES: Final = frozenset({"tablemaintenance", "refreshmaterializedlakeviews", "refresh", "sparkjob", "refreshgraph"})
 _LONGEST_NAME: Final = 256

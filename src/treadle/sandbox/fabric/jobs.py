@@ -10,6 +10,7 @@ from typing import Any, Final
 import structlog
 
 from treadle.sandbox.fabric import items, job_log
+from treadle.sandbox.fabric.graph.refresh import run_refresh
 from treadle.sandbox.fabric.job_log import JobEnd
 from treadle.sandbox.fabric.notebook_job import NotebookStart, run_notebook_item
 from treadle.sandbox.fabric.pipeline import BadPipeline
@@ -109,6 +110,8 @@ def _run_to_end(shop: Workshop, job: Row, why_stop: Callable[[], str | None]) ->
         args = request["faults"]["job_failed"]
         return JobEnd("Failed", args.get("message"), args.get("code", "JobInstanceStatusFailed"))
     item = items.get_item(shop.records, job["workspace_id"], job["item_id"])
+    if item["type"] == "GraphModel":
+        return run_refresh(shop, job, item, why_stop)
     return (
         _run_pipeline(shop, job, item, request, why_stop)
         if item["type"] == "DataPipeline"

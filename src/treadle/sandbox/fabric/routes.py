@@ -12,8 +12,10 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from treadle.sandbox.fabric import routes_graphs as graph
 from treadle.sandbox.fabric import routes_items as item
 from treadle.sandbox.fabric import routes_jobs as job
+from treadle.sandbox.fabric import routes_tables as table
 from treadle.sandbox.fabric import routes_workspaces as workspace
 from treadle.sandbox.fabric.calls import Answer, AnyCaseRoute, Authenticate, Call, endpoint
 from treadle.sandbox.fabric.cloud import FabricCloud
@@ -71,7 +73,11 @@ OPERATIONS: Final[tuple[Operation, ...]] = tuple(
         ("CancelItemJobInstance", "jobs", "POST", _ITEM + "/jobs/instances/{job}/cancel", job.cancel_job),
         ("RunOnDemandItemJob", "jobs", "POST", _ITEM + "/jobs/{job_type}/instances", job.run_job),
         ("QueryActivityRuns", "jobs", "POST", _WS + "/dataPipelines/pipelineRuns/{job}/queryActivityRuns", job.query_activity_runs),
+        ("ExecuteQuery", "platform", "POST", _WS + "/graphModels/{item}/executeQuery", graph.execute_query),
+        ("GetQueryableGraphType", "platform", "GET", _WS + "/graphModels/{item}/getQueryableGraphType", graph.get_queryable_graph_type),
         ("ListTables", "platform", "GET", _WS + "/lakehouses/{item}/tables", item.list_tables),
+        ("LoadTable", "platform", "POST", _WS + "/lakehouses/{item}/tables/{table}/load", table.load_table),
+        ("LoadTable", "platform", "POST", _WS + "/lakehouses/{item}/schemas/{schema}/tables/{table}/load", table.load_table),
     )
 )
 
@@ -98,6 +104,8 @@ def _typed_operations() -> list[Operation]:
         typed.append(Operation("RunOnDemandItemJob", "jobs", "POST", instances, _of_collection(collection, job.run_job)))
         typed.append(Operation("ListItemJobInstances", "jobs", "GET", instances, _of_collection(collection, job.list_jobs)))
         typed.append(Operation("GetItemJobInstance", "jobs", "GET", instances + "/{job}", _of_collection(collection, get_job)))
+    refresh = f"{_WS}/graphModels/{{item}}/jobs/{{job_type}}/instances"
+    typed.append(Operation("RunOnDemandItemJob", "jobs", "POST", refresh, _of_collection("graphModels", job.run_job)))
     return typed
 
 

@@ -1,10 +1,9 @@
 """Items, their definitions and long-running operations on the wire, in the generic form and in each type's own."""
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
-from treadle.sandbox.fabric import definitions, items, operations
+from treadle.sandbox.fabric import definitions, item_kinds, items, operations
 from treadle.sandbox.fabric.calls import Answer, Call, nothing, page
 from treadle.sandbox.fabric.cloud import FabricCloud
 from treadle.sandbox.fabric.records import Row
@@ -25,7 +24,7 @@ def list_items(cloud: FabricCloud, call: Call) -> Answer:
     )
     if rows and cloud.shop.faults.take("listing_lag", call.operation):
         rows = rows[:-1]
-    return page(rows, call, cloud.options.page_size, _show(cloud, typed))
+    return page(rows, call, cloud.options.page_size, item_kinds.show(cloud.shop, typed))
 
 
 def create_item(cloud: FabricCloud, call: Call) -> Answer:
@@ -36,12 +35,13 @@ def create_item(cloud: FabricCloud, call: Call) -> Answer:
         message = f"Requested '{new.name}' is not available yet and is expected to become available in the upcoming minutes."
         raise invalid(message, "ItemDisplayNameNotAvailableYet")
     items.check_name_is_free(shop.records, call.ids["workspace"], new.type, new.name)
+    item_kinds.kind_of(new.type).check_new(shop, call.ids["workspace"], new)
     new = _with_platform_description(new)
     refused = _workload_refusal(cloud, call, new.type, new.parts)
-    asynchronous = _is_asynchronous(cloud, call, new.type)
+    asynchronous = _is_asynchronous(cloud, call, new.type, defined=new.parts is not None)
     if refused is not None and not asynchronous:
         raise refused
-    row = None if refused else _insert(cloud, call, new)
+    row = None if refused else item_kinds.create(shop, call.ids["workspace"], new)
     answer = None if row is None else items.item_json(row)
     if asynchronous:
         return _accepted(cloud, call, result=answer, error=refused, headers={"ETag": '""'})
@@ -50,7 +50,7 @@ def create_item(cloud: FabricCloud, call: Call) -> Answer:
 
 def get_item(cloud: FabricCloud, call: Call) -> Answer:
     """Items - Get Item, and Get <type>."""
-    return Answer(200, _show(cloud, _typed(call))(_item(cloud, call)), {"ETag": '""'})
+    return Answer(200, item_kinds.show(cloud.shop, _typed(call))(_item(cloud, call)), {"ETag": '""'})
 
 
 def update_item(cloud: FabricCloud, call: Call) -> Answer:
@@ -65,12 +65,10 @@ def move_item(cloud: FabricCloud, call: Call) -> Answer:
 
 
 def delete_item(cloud: FabricCloud, call: Call) -> Answer:
-    """Items - Delete Item: what runs is cancelled, and a lakehouse's files go with it."""
-    row = _item(cloud, call)
-    cloud.jobs.cancel_jobs_of({row["id"]})
-    items.delete_item(cloud.shop.records, row)
-    if row["type"] == "Lakehouse":
-        cloud.shop.lake.delete_item_folder(row["workspace_id"], row["id"])
+    """Items - Delete Item: what runs is cancelled; files, data and child items go with it."""
+    rows = item_kinds.with_children(cloud.shop, _item(cloud, call))
+    cloud.jobs.cancel_jobs_of({row["id"] for row in rows})
+    item_kinds.delete(cloud.shop, rows)
     return nothing(200)
 
 
@@ -80,7 +78,8 @@ def get_definition(cloud: FabricCloud, call: Call) -> Answer:
     kept_format, parts = items.parts_of(cloud.shop.records, row["id"])
     definitions.check_format(row["type"], call.query.get("format"), kept_format)
     shown = definitions.parts_to_answer(parts, item_type=row["type"], name=row["display_name"], description=row["description"])
-    answer = {"definition": {"parts": shown}}
+    told = {"format": kept_format} if row["type"] == "GraphModel" else {}
+    answer = {"definition": {**told, "parts": shown}}
     return _accepted(cloud, call, result=answer) if _is_asynchronous(cloud, call, row["type"]) else Answer(200, answer)
 
 
@@ -88,7 +87,7 @@ def update_definition(cloud: FabricCloud, call: Call) -> Answer:
     """Items - Update Item Definition: replaces all parts; `.platform` counts only with updateMetadata=true. There is no result."""
     shop = cloud.shop
     row = _defined_item(cloud, call)
-    declared, parts = definitions.read_definition(call.body.get("definition"))
+    declared, parts = definitions.read_definition(call.body.get("definition"), backslashes=row["type"] == "Ontology")
     metadata = definitions.platform_metadata(parts, row["type"]) if call.flag("updateMetadata") else None
     refused = _workload_refusal(cloud, call, row["type"], parts)
     asynchronous = _is_asynchronous(cloud, call, row["type"])
@@ -99,6 +98,7 @@ def update_definition(cloud: FabricCloud, call: Call) -> Answer:
             items.put_definition(shop.records, row["id"], definitions.format_of(row["type"], declared, parts), parts)
             if metadata is not None:
                 items.update_item(shop.records, row, metadata)
+        item_kinds.kind_of(row["type"]).defined(shop, row)
     return _accepted(cloud, call, error=refused) if asynchronous else nothing(200)
 
 
@@ -153,21 +153,6 @@ def _defined_item(cloud: FabricCloud, call: Call) -> Row:
     return row
 
 
-def _show(cloud: FabricCloud, typed: str | None) -> Callable[[Row], dict[str, Any]]:
-    """How a row is shown: the generic form has no properties, a lakehouse's own form has."""
-    if typed != "Lakehouse":
-        return items.item_json
-    now, delay = cloud.shop.clock.now(), cloud.options.sql_endpoint_seconds
-    return lambda row: items.item_json(row) | {"properties": items.lakehouse_properties(row, now, delay)}
-
-
-def _insert(cloud: FabricCloud, call: Call, new: items.NewItem) -> Row:
-    row = items.insert_item(cloud.shop.records, call.ids["workspace"], new, cloud.shop.clock.now())
-    if new.type == "Lakehouse":
-        cloud.shop.lake.create_item_folder(row["workspace_id"], row["id"])
-    return row
-
-
 def _with_platform_description(new: items.NewItem) -> items.NewItem:
     """At creation the description of `.platform` is taken when the request has none; its name never is (recorded traffic)."""
     metadata = None if new.parts is None or new.description else definitions.platform_metadata(new.parts, new.type)
@@ -178,13 +163,14 @@ def _workload_refusal(cloud: FabricCloud, call: Call, item_type: str, parts: lis
     fault = cloud.shop.faults.take("operation_failed", call.operation)
     if fault:
         return invalid(fault.args.get("message", "The operation failed."), fault.args.get("code", "ALMOperationImportFailed"))
-    return None if parts is None else definitions.check_content(item_type, parts)
+    return None if parts is None else item_kinds.check_content(cloud.shop, item_type, parts)
 
 
-def _is_asynchronous(cloud: FabricCloud, call: Call, item_type: str) -> bool:
+def _is_asynchronous(cloud: FabricCloud, call: Call, item_type: str, *, defined: bool = True) -> bool:
     if cloud.shop.faults.take("synchronous", call.operation):
         return False
-    return item_type in cloud.options.asynchronous_types or cloud.shop.faults.take("asynchronous", call.operation) is not None
+    usual = cloud.options.asynchronous_types | (cloud.options.asynchronous_with_definition if defined else set[str]())
+    return item_type in usual or cloud.shop.faults.take("asynchronous", call.operation) is not None
 
 
 def _accepted(
@@ -193,6 +179,11 @@ def _accepted(
     operation_id = operations.start_operation(
         cloud.shop.records, cloud.shop.clock.now(), polls=cloud.options.operation_polls, result=result, error=error
     )
+    return accepted(cloud, call, operation_id, headers)
+
+
+def accepted(cloud: FabricCloud, call: Call, operation_id: str, headers: dict[str, str] | None = None) -> Answer:
+    """202 with the address of an operation."""
     own = {"Location": f"{call.base_url}/v1/operations/{operation_id}", "x-ms-operation-id": operation_id}
     return Answer(202, None, own | _retry_after(cloud, call) | (headers or {}))
 

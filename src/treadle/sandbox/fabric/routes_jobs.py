@@ -12,7 +12,7 @@ from treadle.sandbox.fabric.notebook_job import output_file, output_link
 from treadle.sandbox.fabric.records import Row
 from treadle.sandbox.fabric.refusals import invalid, not_found
 
-_TYPE_OF_COLLECTION: Final = {"datapipelines": "DataPipeline", "notebooks": "Notebook"}
+_TYPE_OF_COLLECTION: Final = {"datapipelines": "DataPipeline", "notebooks": "Notebook", "graphmodels": "GraphModel"}
 _SUBMIT_FAULTS: Final = ("deduped", "job_failed", "capacity_exceeded")
 _ROW_ORDER: Final = {
     "ActivityRunStart": "activityRunStart",
@@ -28,6 +28,8 @@ def run_job(cloud: FabricCloud, call: Call) -> Answer:
     item = items.get_item(shop.records, call.ids["workspace"], call.ids["item"], _typed(call))
     job_type = read_job_type(item["type"], _asked_type(call))
     request = read_job_request(item["type"], call.body)
+    if shop.faults.take("refresh_in_progress", call.operation):
+        raise invalid("A refresh of this graph is running already.", "RefreshAlreadyInProgress")
     faults = {kind: dict(fault.args) for kind in _SUBMIT_FAULTS if (fault := shop.faults.take(kind, call.operation))}
     kept = {"parameters": dict(request.parameters), "lakehouse_id": request.lakehouse_id, "faults": faults}
     job = job_log.insert_job(shop.records, item, job_log.NewJob(job_type, kept, call.request_id), shop.clock.now())
@@ -100,7 +102,7 @@ def _typed(call: Call) -> str | None:
 
 
 def _asked_type(call: Call) -> str | None:
-    return "Execute" if _typed(call) else call.ids.get("job_type") or call.query.get("jobType")
+    return call.ids.get("job_type") or ("Execute" if _typed(call) else call.query.get("jobType"))
 
 
 def _job(cloud: FabricCloud, call: Call) -> Row:

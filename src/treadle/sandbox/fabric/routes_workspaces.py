@@ -1,6 +1,6 @@
 """Workspaces, capacities, role assignments and folders on the wire."""
 
-from treadle.sandbox.fabric import workspaces
+from treadle.sandbox.fabric import item_kinds, workspaces
 from treadle.sandbox.fabric.calls import Answer, Call, nothing, page
 from treadle.sandbox.fabric.cloud import FabricCloud
 from treadle.sandbox.fabric.records import Row
@@ -48,9 +48,7 @@ def delete_workspace(cloud: FabricCloud, call: Call) -> Answer:
     records = cloud.shop.records
     workspace = workspaces.get_workspace(records, call.ids["workspace"])
     cloud.jobs.cancel_jobs_of(_item_ids(cloud, workspace["id"]))
-    for item in workspaces.delete_workspace(records, workspace["id"]):
-        if item["type"] == "Lakehouse":
-            cloud.shop.lake.delete_item_folder(item["workspace_id"], item["id"])
+    item_kinds.clear_away(cloud.shop, workspaces.delete_workspace(records, workspace["id"]))
     return nothing(200)
 
 

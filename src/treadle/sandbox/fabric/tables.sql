@@ -32,6 +32,9 @@ CREATE TABLE IF NOT EXISTS operations (
     id TEXT PRIMARY KEY, polls_left INTEGER NOT NULL, result TEXT, error TEXT, created_at TEXT NOT NULL, updated_at TEXT NOT NULL
 );
 
+-- The operations whose work is under way; all others have their outcome, whether or not it is told yet.
+CREATE TABLE IF NOT EXISTS running_operations (id TEXT PRIMARY KEY REFERENCES operations (id) ON DELETE CASCADE);
+
 -- path_of_statuses: every status the job has had, oldest first; a stale answer repeats an earlier one.
 CREATE TABLE IF NOT EXISTS jobs (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, workspace_id TEXT NOT NULL, item_id TEXT NOT NULL, item_type TEXT NOT NULL,

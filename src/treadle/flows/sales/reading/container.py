@@ -6,10 +6,11 @@ Sources: PKWARE APPNOTE (ZIP), ECMA-376 part 2 (OPC), ODF 1.3 part 2, [MS-CFB] (
 import io
 import mmap
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from treadle.errors import InvalidInput
 
@@ -81,6 +82,9 @@ _MARKUP: Final = (
     (b"<table", "an HTML page"),
 )
 _HEAD_BYTES: Final = 4096
+_WHOLE_FILE: Final = {"refused": "the whole file"}
+_ANEW: Final = "Open it in a spreadsheet program and save the one sheet that is needed in a new workbook."
+_HANDS_OFF: Final = "Do not open it. Ask whoever sent it what it is, or upload another file."
 _OLE_ENTRY_BYTES: Final = 128
 _OLE_STREAMS: Final = (
     ("EncryptedPackage", "encrypted"),
@@ -101,14 +105,14 @@ def detect_format(path: Path, *, limits: ArchiveLimits | None = None) -> Format:
     expected = _EXTENSIONS.get(path.suffix.lower())
     if expected is None:
         raise InvalidInput(
-            f"{path.name} has no extension that can be read.", hint=f"Readable are: {' '.join(_EXTENSIONS)}.", details={"file": path.name}
+            f"{path.name} has no extension that can be read.", hint=f"Readable are: {' '.join(_EXTENSIONS)}.", details=_facts(path.name)
         )
     if not path.is_file():
-        raise InvalidInput(f"{path.name} is not there, or is not a file.", hint="Upload it first.", details={"file": path.name})
+        raise InvalidInput(f"{path.name} is not there, or is not a file.", hint="Upload it first.", details=_facts(path.name))
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
     if not head.strip(b"\x00 \t\r\n\xef\xbb\xbf"):
-        raise InvalidInput(f"{path.name} is empty.", hint="Upload it again; the upload was probably cut off.", details={"file": path.name})
+        raise InvalidInput(f"{path.name} is empty.", hint="Upload it again; the upload was probably cut off.", details=_facts(path.name))
     found = _content(path, head, limits or ArchiveLimits())
     if found is not expected:
         raise _differs(path, _NAMES[found])
@@ -120,8 +124,17 @@ def protected(file: str) -> InvalidInput:
     return InvalidInput(
         f"{file} is protected by a password and cannot be read.",
         hint="Open it, remove the password (File, Info, Protect Workbook), and save it again.",
-        details={"file": file},
+        details=_facts(file),
     )
+
+
+def is_refused_whole(details: Mapping[str, Any] | None) -> bool:
+    """Whether an error with these details refuses the file for what it is, so that no choice of columns or of a sheet makes it readable."""
+    return (details or {}).get("refused") == _WHOLE_FILE["refused"]
+
+
+def _facts(file: str, **more: Any) -> dict[str, Any]:
+    return {"file": file, **_WHOLE_FILE, **more}
 
 
 def _content(path: Path, head: bytes, limits: ArchiveLimits) -> Format:
@@ -162,7 +175,7 @@ def _zip_content(path: Path, limits: ArchiveLimits) -> Format:
         raise InvalidInput(
             f"{path.name} is truncated or damaged: {error}.",
             hint="Upload it again, or open it in a spreadsheet program and save it anew.",
-            details={"file": path.name, "size_bytes": path.stat().st_size},
+            details=_facts(path.name, size_bytes=path.stat().st_size),
         ) from error
     return _zip_kind(path, names, mimetype)
 
@@ -189,7 +202,7 @@ def _require_harmless(path: Path, entries: list[zipfile.ZipInfo], limits: Archiv
     packed = sum(entry.compress_size for entry in entries)
     worst = max((entry for entry in entries if entry.file_size >= limits.ratio_from_bytes), key=_ratio, default=None)
     if len(entries) > limits.entries:
-        _refuse(path, f"has {len(entries):,} parts, more than the {limits.entries:,} that are allowed")
+        _refuse(path, f"has {len(entries):,} parts, more than the {limits.entries:,} that are allowed", hint=_ANEW)
     if total > limits.total_bytes:
         _refuse(path, f"would unpack to {total / 1024**3:,.1f} GiB, more than the {limits.total_bytes / 1024**3:,.0f} GiB that are allowed")
     if worst and _ratio(worst) > limits.ratio:
@@ -204,11 +217,12 @@ def _ratio(entry: zipfile.ZipInfo) -> float:
     return entry.file_size / max(1, entry.compress_size)
 
 
-def _refuse(path: Path, why: str) -> None:
+def _refuse(path: Path, why: str, *, hint: str = _HANDS_OFF) -> None:
+    """A file that is meant to fill a disk would fill that of whoever opens it, too: the hint sends nobody to do so."""
     raise InvalidInput(
         f"{path.name} {why}; it was not unpacked.",
-        hint="Open it in a spreadsheet program and save the one sheet that is needed in a new workbook.",
-        details={"file": path.name, "size_bytes": path.stat().st_size},
+        hint=hint,
+        details=_facts(path.name, size_bytes=path.stat().st_size),
     )
 
 
@@ -224,7 +238,7 @@ def _ole_content(path: Path) -> Format:
         raise InvalidInput(
             f"{path.name} is a compound file without a workbook in it, or is truncated.",
             hint="Upload it again, or open it in a spreadsheet program and save it anew.",
-            details={"file": path.name, "size_bytes": path.stat().st_size},
+            details=_facts(path.name, size_bytes=path.stat().st_size),
         )
     raise _differs(path, kind)
 
@@ -249,7 +263,7 @@ def _require_parquet_end(path: Path) -> None:
         raise InvalidInput(
             f"{path.name} is truncated: a Parquet file ends with PAR1.",
             hint="Upload it again.",
-            details={"file": path.name, "size_bytes": size},
+            details=_facts(path.name, size_bytes=size),
         )
 
 
@@ -257,5 +271,5 @@ def _differs(path: Path, really: str) -> InvalidInput:
     return InvalidInput(
         f"{path.name} looks like {really}, which its extension {path.suffix} does not say.",
         hint="Save the data as .xlsx or .csv from the program that made it, or correct the extension.",
-        details={"file": path.name, "found": really},
+        details=_facts(path.name, found=really),
     )

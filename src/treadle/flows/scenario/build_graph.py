@@ -1,0 +1,248 @@
+"""The graph of a scenario in Fabric: tables in the lakehouse, an ontology over them, and the graph model that Fabric makes of it."""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from functools import partial
+from itertools import count
+from typing import Any
+
+from treadle.clients.fabric import Item, ItemId
+from treadle.control.jobs.job import JsonValue
+from treadle.errors import OperationFailed, Unavailable
+from treadle.flows.scenario.building import Building, each_at_once
+from treadle.flows.scenario.definition import Part
+from treadle.flows.scenario.existing import PENDING, look_at, ontology_graph, table_names
+from treadle.flows.scenario.find_or_create import wait_until_listed
+from treadle.flows.scenario.graph_model import graph_model_parts
+from treadle.flows.scenario.ontology import LakehouseSource
+from treadle.flows.scenario.parquet import write_parquet
+from treadle.flows.scenario.plan import Kind
+from treadle.flows.scenario.wanted import graph_fingerprint, graph_tables, ontology_definition, ontology_fingerprint, schema_of
+
+_SLOT = "graph"
+_UNDER_WAY = frozenset({"NotStarted", "InProgress"})
+
+
+def build_fabric_graph(build: Building, tables: Sequence[Mapping[str, Any]]) -> None:
+    """From the extracted archive to a refreshed graph. tables: name, rows and fingerprint of each.
+
+    The ontology needs no table before its graph is defined, so it is made while the tables are loaded.
+    """
+    find_lakehouse(build, _SLOT)
+    with ThreadPoolExecutor(1, thread_name_prefix="scenario-ontology") as beside:
+        ontology = beside.submit(copy_context().run, make_ontology, build)
+        load_tables(build, tables)
+        graph_name = ontology.result()
+    build.step("graph.graph_model_def", lambda: _define_graph(build, graph_name))
+    build.tell(_SLOT, "graph_model", f"Graph model {graph_name} is defined", 85)
+    build.step("graph.graph_refresh", lambda: _refresh(build, graph_name))
+
+
+def make_ontology(build: Building) -> str:
+    """The ontology with its definition, and the graph model that comes with it, whose name is returned."""
+    found = build.step("graph.ontology", lambda: _find_ontology(build))
+    build.made |= {"ontology_id": found["ontology_id"]}
+    build.tell(_SLOT, "ontology", f"Ontology {build.names.ontology}", 14)
+    build.step("graph.ontology_def", lambda: _define_ontology(build))
+    build.tell(_SLOT, "ontology_def", "The ontology is defined", 16)
+    graph = build.step("graph.graph_model", lambda: _find_graph(build, found["graphs_before"]))
+    build.made |= {"graph_model_id": graph["graph_model_id"]}
+    build.tell(_SLOT, "graph_model", f"Graph model {graph['name']}", 18)
+    return str(graph["name"])
+
+
+def find_lakehouse(build: Building, slot: str) -> None:
+    """The lakehouse that the build works with; each slot that needs it has a step for it."""
+    found = build.step(f"{slot}.lakehouse", lambda: {"lakehouse_id": build.find_or_create(Kind.LAKEHOUSE, build.names.lakehouse)})
+    build.made |= found
+    build.tell(slot, "lakehouse", f"Lakehouse {build.names.lakehouse}", 12)
+
+
+def load_tables(build: Building, tables: Sequence[Mapping[str, Any]]) -> None:
+    """Each CSV to the lakehouse as Parquet, and from there into its Delta table; whatever fails stops no other."""
+    there = _TablesThere(build)
+    done = count(1)
+
+    def told(step: str, detail: str) -> None:
+        build.tell(_SLOT, step, detail, 18 + 60 * next(done) / (2 * len(tables)))
+
+    def load(table: Mapping[str, Any]) -> None:
+        name = table["name"]
+        sent = build.step(f"graph.upload:{name}", lambda: _upload(build, table, there))
+        told("upload", f"{name} is uploaded" if sent.get("path") else f"{name} is unchanged")
+        loaded = build.step(f"graph.tables:{name}", lambda: _load(build, table, sent, there))
+        told("tables", f"{name}: {loaded['rows']:,} rows")
+
+    each_at_once({table["name"]: partial(load, table) for table in tables}, "tables")
+
+
+class _TablesThere:
+    """The tables that the lakehouse had when this attempt first looked."""
+
+    def __init__(self, build: Building) -> None:
+        self._names = set(table_names(build.services, _lakehouse(build)))
+        self._build = build
+
+    def has(self, name: str) -> bool:
+        """Whether there was a table of this name."""
+        return name in self._names
+
+    def has_content(self, table: Mapping[str, Any]) -> bool:
+        """Whether there is, and an earlier build brought this very content."""
+        build, name = self._build, str(table["name"])
+        return self.has(name) and build.has_content(
+            Kind.TABLE, build.names.table(name), build.made["lakehouse_id"], str(table["fingerprint"])
+        )
+
+
+def _lakehouse(build: Building) -> Item:
+    return Item(build.made["lakehouse_id"], build.workspace, build.names.lakehouse, "Lakehouse")
+
+
+def _upload(build: Building, table: Mapping[str, Any], there: _TablesThere) -> JsonValue:
+    if there.has_content(table):
+        return {"unchanged": True}
+    name = str(table["name"])
+    source = next(item for item in graph_tables(build.scenario(_SLOT)) if item.name == name)
+    target = build.folder / f"{name}.parquet"
+    target.unlink(missing_ok=True)
+    path = build.place("tables", target.name)
+    with build.converting:
+        size_bytes = write_parquet(source, target)
+        with target.open("rb") as content:
+            build.lake().upload(path, content)
+    target.unlink()
+    return {"path": path, "size_bytes": size_bytes}
+
+
+def _load(build: Building, table: Mapping[str, Any], sent: Mapping[str, Any], there: _TablesThere) -> JsonValue:
+    name, rows = str(table["name"]), int(table["rows"])
+    if "path" not in sent:
+        return {"rows": rows, "unchanged": True}
+    lakehouse_id = build.made["lakehouse_id"]
+    known = build.found.things.get((Kind.TABLE, build.names.table(name)))
+    made = known.made if known and known.item_id == lakehouse_id else not there.has(name)
+    build.remember(Kind.TABLE, build.names.table(name), lakehouse_id, made=made)  # before: if we die, it is known whose table it is
+    build.services.fabric.load_table(
+        build.workspace, ItemId(lakehouse_id), name, path=sent["path"], deadline_seconds=build.services.patience.operation
+    )
+    build.remember(Kind.TABLE, build.names.table(name), lakehouse_id, str(table["fingerprint"]))
+    return {"rows": rows}
+
+
+def _find_ontology(build: Building) -> JsonValue:
+    """graphs_before: those that were there before it, none of which can be the one that Fabric makes with it."""
+    graphs = [item.item_id for item in look_at(build.services, build.workspace).of_kind(Kind.GRAPH_MODEL)]
+    return {"ontology_id": build.find_or_create(Kind.ONTOLOGY, build.names.ontology), "graphs_before": graphs}
+
+
+def _define_ontology(build: Building) -> JsonValue:
+    scenario, name, item_id = build.scenario(_SLOT), build.names.ontology, build.made["ontology_id"]
+    source = LakehouseSource(build.workspace, build.made["lakehouse_id"])
+    wanted = ontology_fingerprint(scenario, source, name)
+    if build.has_content(Kind.ONTOLOGY, name, item_id, wanted):
+        return {"unchanged": True}
+    build.remember(Kind.ONTOLOGY, name, item_id)  # before: if we end here, nobody knows what it holds
+    build.services.fabric.update_item_definition(
+        build.workspace,
+        ItemId(item_id),
+        _files(ontology_definition(scenario, source, name)),
+        deadline_seconds=build.services.patience.operation,
+    )
+    build.remember(Kind.ONTOLOGY, name, item_id, wanted)
+    return {"parts": len(ontology_definition(scenario, source, name))}
+
+
+def _find_graph(build: Building, graphs_before: Sequence[str]) -> JsonValue:
+    """The graph that Fabric made with the ontology, as soon as it shows; one of our own where none does."""
+    before, lakehouse_id = frozenset(graphs_before), str(build.made["lakehouse_id"])
+
+    def look() -> Item | None:
+        found = look_at(build.services, build.workspace)
+        return ontology_graph(build.services, found, build.names, lakehouse_id, before=before, overwrite=build.asked.overwrite)
+
+    graph = wait_until_listed(look, build.services.patience, build.context.check)
+    if graph is None:
+        name = build.names.new_graph_model
+        return {"graph_model_id": build.find_or_create(Kind.GRAPH_MODEL, name), "name": name, "made": True}
+    if not build.is_ours(Kind.GRAPH_MODEL, graph.name, graph.item_id) or _is_pending(build, graph):
+        made = build.found.things[Kind.ONTOLOGY, build.names.ontology].made
+        build.remember(Kind.GRAPH_MODEL, graph.name, graph.item_id, made=made)
+    return {"graph_model_id": graph.item_id, "name": graph.name}
+
+
+def _is_pending(build: Building, graph: Item) -> bool:
+    thing = build.found.things.get((Kind.GRAPH_MODEL, graph.name))
+    return thing is not None and thing.item_id == PENDING
+
+
+def _define_graph(build: Building, name: str) -> JsonValue:
+    if _graph_is_current(build, name):
+        return {"unchanged": True}
+    _let_refresh_end(build)
+    scenario = build.scenario(_SLOT)
+    tables = graph_tables(scenario)
+    locations = _locations(build, {table.name for table in tables})
+    parts = graph_model_parts(schema_of(scenario), tables, locations, name, scenario.manifest.node_styles)
+    build.remember(Kind.GRAPH_MODEL, name, build.made["graph_model_id"])  # before, as with the ontology
+    build.services.fabric.update_item_definition(
+        build.workspace, ItemId(build.made["graph_model_id"]), _files(parts), deadline_seconds=build.services.patience.operation
+    )
+    return {"parts": len(parts)}
+
+
+def _refresh(build: Building, name: str) -> JsonValue:
+    """Let Fabric read the tables anew. What is recorded afterwards says that the graph has this content."""
+    if _graph_is_current(build, name):
+        return {"unchanged": True}
+    fabric, item_id = build.services.fabric, ItemId(build.made["graph_model_id"])
+    build.remember(Kind.GRAPH_MODEL, name, item_id)  # before, as with the ontology; it may be as our definition found it
+    job = fabric.refresh_graph(build.workspace, item_id)
+    ended = fabric.wait_for_refresh(
+        build.workspace, item_id, job.job_id, deadline_seconds=build.services.patience.refresh, check=build.context.check
+    )
+    build.remember(Kind.GRAPH_MODEL, name, item_id, _graph_fingerprint(build))
+    return {"job_id": ended.job_id}
+
+
+def _let_refresh_end(build: Building) -> None:
+    """A refresh of before must not be taken for one of what is defined now."""
+    fabric, item_id = build.services.fabric, ItemId(build.made["graph_model_id"])
+    for job in fabric.list_job_instances(build.workspace, item_id):
+        if job.status in _UNDER_WAY:
+            try:
+                fabric.wait_for_refresh(
+                    build.workspace, item_id, job.job_id, deadline_seconds=build.services.patience.refresh, check=build.context.check
+                )
+            except OperationFailed:
+                continue  # how it ends makes no difference
+
+
+def _graph_is_current(build: Building, name: str) -> bool:
+    return build.has_content(Kind.GRAPH_MODEL, name, build.made["graph_model_id"], _graph_fingerprint(build))
+
+
+def _graph_fingerprint(build: Building) -> str:
+    return graph_fingerprint(build.scenario(_SLOT), LakehouseSource(build.workspace, build.made["lakehouse_id"]))
+
+
+def _locations(build: Building, wanted: set[str]) -> Mapping[str, str]:
+    """Where the tables are, as the lakehouse says; a list may lag behind what was loaded."""
+
+    def look() -> Mapping[str, str] | None:
+        tables = build.services.fabric.list_tables(build.workspace, ItemId(build.made["lakehouse_id"]))
+        found = {table.name: table.location for table in tables if table.name in wanted}
+        return found if len(found) == len(wanted) else None
+
+    found = wait_until_listed(look, build.services.patience, build.context.check)
+    if found is None:
+        raise Unavailable(
+            f"The lakehouse {build.names.lakehouse} does not list the tables that were loaded.",
+            hint="Fabric's list may lag behind; try again in a minute.",
+        )
+    return found
+
+
+def _files(parts: Sequence[Part]) -> dict[str, bytes]:
+    return {part.path: part.text().encode() for part in parts}

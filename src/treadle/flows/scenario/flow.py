@@ -1,0 +1,226 @@
+"""The second half of the scenario flow as its users see it: what a build would change, the job that does it, and how to be rid of it again.
+
+What does the work is loaded when it is needed: every process that can ask for a build loads this module, and few of them check an archive.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, BinaryIO, Final
+from uuid import UUID, uuid4
+
+from treadle.clients.fabric import ItemId, WorkspaceId
+from treadle.control.jobs.job import Job, NewJob
+from treadle.control.jobs.queue import enqueue, get_job, list_jobs
+from treadle.control.jobs.states import JobState
+from treadle.errors import Conflict, InvalidInput, NotFound
+from treadle.flows.scenario.asked import SLOTS, Asked, asked_payload, check_asked
+from treadle.flows.scenario.faults import Fault
+from treadle.flows.scenario.plan import Action, Change, Existing, counts
+from treadle.flows.scenario.records import find_scenario, get_scenario, things_of_scenario
+from treadle.flows.scenario.schema import Connector
+from treadle.flows.scenario.services import ScenarioServices
+
+if TYPE_CHECKING:
+    from treadle.clients.graph_answers import GraphAnswer
+    from treadle.flows.scenario.slots import Slot
+
+__all__ = [
+    "BUILD",
+    "DESTROY",
+    "Asked",
+    "BuildPlan",
+    "DestroyPlan",
+    "Left",
+    "plan_build",
+    "plan_destroy",
+    "query_graph",
+    "query_graph_model",
+    "request_build",
+    "request_destroy",
+    "running_build",
+    "survey_destroy",
+    "workspace_key",
+]
+
+BUILD: Final = "scenario_build"
+DESTROY: Final = "scenario_destroy"
+
+
+@dataclass(frozen=True, slots=True)
+class BuildPlan:
+    """What a build would change. faults: what must be mended first; while there are any, nothing is planned. notes: worth knowing."""
+
+    scenario_name: str
+    backend: str
+    changes: tuple[Change, ...]
+    faults: tuple[Fault, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """How many of each action: create, update, unchanged, conflict."""
+        return counts(self.changes)
+
+    @property
+    def can_be_applied(self) -> bool:
+        """Whether nothing stands against it."""
+        return not self.faults and not any(change.action is Action.CONFLICT for change in self.changes)
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """Something that a scenario uses and that stays when it is destroyed. reason: in words, for a person."""
+
+    thing: Existing
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DestroyPlan:
+    """What a scenario's end would remove, last built first, and what it would leave."""
+
+    removed: tuple[Existing, ...]
+    left: tuple[Left, ...]
+
+
+def plan_build(services: ScenarioServices, asked: Asked, archives: "Mapping[Slot, BinaryIO]") -> BuildPlan:
+    """Check the archives, look at what is there, and compare. Changes nothing. archives: each read once, from where it stands.
+
+    Raises:
+        InvalidInput: a name or id cannot be used, or there is no archive.
+        NotFound, PermissionDenied: of the workspace.
+    """
+    from treadle.flows.scenario.preview import preview_build  # noqa: PLC0415 - see above
+
+    given = _given(asked, archives)
+    services.fabric.get_workspace(WorkspaceId(asked.workspace_id))
+    return preview_build(services, asked, given)
+
+
+def request_build(
+    services: ScenarioServices, asked: Asked, archives: "Mapping[Slot, BinaryIO]", who: str, *, job_id: UUID | None = None
+) -> Job:
+    """Bring the archives to where the job finds them, and ask for the job. Safe to repeat with the same job_id.
+
+    Only what can be said at once is checked: names, sizes, that each is a gzip file, and the workspace, which is asked. Builds of one workspace
+    run one after the other.
+
+    Raises:
+        InvalidInput: a name or id cannot be used, there is no archive, or one is too large or no gzip file.
+        NotFound, PermissionDenied: of the workspace.
+        Conflict: the job_id is that of another kind of job.
+    """
+    from treadle.flows.scenario.uploads import discard_quietly, stage_archive  # noqa: PLC0415 - see above
+
+    given = _given(asked, archives)
+    job_id = job_id or uuid4()
+    if there := _asked_before(services, job_id, BUILD):
+        return there
+    workspace = services.fabric.get_workspace(WorkspaceId(asked.workspace_id))
+    told = replace(asked, workspace_id=asked.workspace_id.lower(), workspace_name=asked.workspace_name or workspace.name)
+    try:
+        slots = {slot: stage_archive(services, job_id, slot, source).as_payload() for slot, source in given.items()}
+        payload = {**asked_payload(told), "slots": slots}
+        return enqueue(services.own, NewJob(BUILD, payload, who, key=workspace_key(asked.workspace_id), job_id=job_id))
+    except InvalidInput:
+        discard_quietly(services.lake, job_id)
+        raise
+
+
+def running_build(services: ScenarioServices, workspace_id: str) -> Job | None:
+    """The build or removal that holds a workspace now, or is the next to hold it. None: it is free."""
+    key = workspace_key(workspace_id)
+    for state in (JobState.RUNNING, JobState.QUEUED):
+        if found := list_jobs(services.own, key=key, state=state, limit=500).jobs:
+            return found[-1]  # the oldest, which is the first to run
+    return None
+
+
+def plan_destroy(services: ScenarioServices, scenario_name: str) -> tuple[Existing, ...]:
+    """What the end of a scenario would remove, last built first. `survey_destroy` also says what stays, and why.
+
+    Raises:
+        NotFound: no scenario of this name was built.
+    """
+    return survey_destroy(services, scenario_name).removed
+
+
+def survey_destroy(services: ScenarioServices, scenario_name: str) -> DestroyPlan:
+    """What the end of a scenario would remove, and what it would leave because others use it or it was there before.
+
+    Raises:
+        NotFound: no scenario of this name was built.
+    """
+    from treadle.flows.scenario.destroy import survey  # noqa: PLC0415 - see above
+
+    return survey(services, scenario_name)
+
+
+def request_destroy(services: ScenarioServices, scenario_name: str, who: str, *, job_id: UUID | None = None) -> Job:
+    """Ask for the job that removes what a scenario made. Safe to repeat with the same job_id.
+
+    Raises:
+        NotFound: no scenario of this name was built.
+        Conflict: the job_id is that of another kind of job.
+    """
+    job_id = job_id or uuid4()
+    if there := _asked_before(services, job_id, DESTROY):
+        return there
+    workspace_id, workspace_name = _workspace_of(services, scenario_name)
+    payload = {"scenario_name": scenario_name, "workspace_id": workspace_id, "workspace_name": workspace_name}
+    return enqueue(services.own, NewJob(DESTROY, payload, who, key=workspace_key(workspace_id), job_id=job_id))
+
+
+def query_graph(services: ScenarioServices, scenario_name: str, gql: str) -> "GraphAnswer":
+    """Ask the graph of a scenario, in GQL.
+
+    Raises:
+        NotFound: no such scenario was built, or it has no graph in Fabric.
+        InvalidInput: the engine refuses the query, in its words; or the graph is elsewhere, and does not understand GQL.
+    """
+    record = get_scenario(services.documents, scenario_name)
+    if record.graph_connector == Connector.COSMOSDB_GREMLIN:
+        from treadle.flows.scenario.build_gremlin import refuse_gql  # noqa: PLC0415 - see above
+
+        raise refuse_gql(scenario_name)
+    if record.graph_model_id is None:
+        raise NotFound(f"The scenario {scenario_name} has no graph.", hint="Build it with a graph archive.")
+    return query_graph_model(services, record.workspace_id, record.graph_model_id, gql)
+
+
+def query_graph_model(services: ScenarioServices, workspace_id: str, graph_model_id: str, gql: str) -> "GraphAnswer":
+    """As `query_graph`, for a graph model that is named by its ids."""
+    return services.fabric.execute_query(WorkspaceId(workspace_id), ItemId(graph_model_id), gql)
+
+
+def workspace_key(workspace_id: str) -> str:
+    """The key under which jobs of a workspace run one after the other. Pure."""
+    return f"scenario:{workspace_id.lower()}"
+
+
+def _given(asked: Asked, archives: "Mapping[Slot, BinaryIO]") -> dict[str, BinaryIO]:
+    """The archives in the order in which they are done. Raises InvalidInput for what cannot be built."""
+    check_asked(asked, {str(slot): source for slot, source in archives.items()})
+    by_name = {str(slot): source for slot, source in archives.items()}
+    return {slot: by_name[slot] for slot in SLOTS if slot in by_name}
+
+
+def _asked_before(services: ScenarioServices, job_id: UUID, kind: str) -> Job | None:
+    try:
+        there = get_job(services.own, job_id)
+    except NotFound:
+        return None
+    if there.kind != kind:
+        raise Conflict(f"{job_id} is the id of a job of another kind.", hint="Use another id.", details={"job_id": str(job_id)})
+    return there
+
+
+def _workspace_of(services: ScenarioServices, scenario_name: str) -> tuple[str, str]:
+    """Id and name of the workspace that a scenario's end holds. Raises NotFound."""
+    record = find_scenario(services.documents, scenario_name)
+    if record:
+        return record.workspace_id.lower(), record.workspace_name
+    things = things_of_scenario(services.documents, scenario_name)  # a build that never came to its end
+    if not things:
+        get_scenario(services.documents, scenario_name)
+    return things[0].workspace_id, ""

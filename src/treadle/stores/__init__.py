@@ -1,0 +1,1 @@
+"""Documents: one interface, in PostgreSQL or in Azure Cosmos DB."""
