@@ -20,7 +20,7 @@ from treadle.flows.weekly.sync_fields import CUSTOMER_WEEKLY, Describe, Describe
 
 SECTION = "Plan of a sync: five million rows, 2 % changed, against pandas"
 SECTION_CSV = "CSV for Bulk API 2.0: one million rows, against csv.DictWriter"
-ROWS, CSV_ROWS, ROUNDS = 5_000_000, 1_000_000, 3
+ROWS, CSV_ROWS, ROUNDS = 5_000_000, 1_000_000, 5
 NEW, GONE = 25_000, 25_000
 DESCRIBE = Describe(
     "Customer_Weekly_Metric__c",

@@ -6,7 +6,9 @@ import pytest
 from tests.unit.sales_tables import clean_table
 
 from treadle.flows.sales import artifacts
-from treadle.flows.sales.artifacts import CSV, PARQUET, list_warnings, over_the_fastest, write_table
+from treadle.flows.sales.artifacts import CSV, PARQUET, list_warnings, over_the_fastest
+from treadle.flows.sales.files import entry_of
+from treadle.flows.sales.lakehouse import COPIES
 from treadle.flows.sales.profile import FileFacts
 from treadle.flows.sales.table import Finding
 
@@ -28,13 +30,18 @@ def test_both_files_hold_the_table_however_it_came(tmp_path, monkeypatch, short,
     expected = table.frame.collect()
     monkeypatch.setattr(artifacts, "_IN_MEMORY_ROWS", 10 if short else 0)
     over = over_the_fastest(table, tmp_path)
-    write_table(over, tmp_path)
+    entries = artifacts._write_tables(over, tmp_path)
     assert over.frame.collect().equals(expected)
     assert pl.read_parquet(tmp_path / PARQUET).equals(expected)
     assert (tmp_path / CSV).read_text(encoding="utf-8") == (
         'order_id,revenue,note,order_date\n007,1.500000,"say ""hi"", you",2024-01-02\n008,,"",2024-01-02\n009,-2.000000,,2024-01-02\n'
     )
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([CSV, PARQUET])
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([COPIES, CSV, PARQUET])
+    assert (
+        entries
+        == [entry_of(tmp_path / PARQUET), entry_of(tmp_path / CSV)]
+        == [entry_of(tmp_path / COPIES / name) for name in (PARQUET, CSV)]
+    )
 
 
 def test_a_profile_that_fails_is_a_warning_and_still_a_profile():

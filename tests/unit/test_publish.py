@@ -1,4 +1,5 @@
 import json
+import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -46,6 +47,19 @@ def test_publishing_fills_current_and_names_the_run(tmp_path):
     assert read_manifest(tmp_path) == manifest
     assert (manifest.run_id, manifest.published_by_run, manifest.sequence) == (OLD, OLD, 1)
     assert runs_seen(tmp_path) == {str(OLD)}
+
+
+def test_copies_that_are_there_already_are_moved_and_the_others_made(tmp_path):
+    record = finished_run(tmp_path, OLD)
+    made = {name: tmp_path / f"made-{name}" for name in DATA_FILES[:2]}
+    for name, copy in made.items():
+        shutil.copyfile(tmp_path / run_path(OLD, name), copy)
+    numbers = {name: copy.stat().st_ino for name, copy in made.items()}
+    publish_current(tmp_path, record, published_by=OLD, now=NOW, copies=made)
+    assert {name: (tmp_path / current_path(name)).stat().st_ino for name in made} == numbers
+    assert not any(copy.exists() for copy in made.values())
+    assert runs_seen(tmp_path) == {str(OLD)}
+    assert in_current(tmp_path) == sorted([*DATA_FILES, MANIFEST])
 
 
 def test_each_publication_has_the_next_sequence_also_the_same_run_again(tmp_path):

@@ -5,16 +5,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final, cast
 
 import polars as pl
 
 from treadle.flows.sales.beside import read_funnel, read_mapping
 from treadle.flows.sales.column_mapping import ColumnMapping
-from treadle.flows.sales.files import flushed_entry
+from treadle.flows.sales.durable_copy import copy_durably, written_twice
+from treadle.flows.sales.files import flushed_entry, require_entry
 from treadle.flows.sales.json_text import to_json
 from treadle.flows.sales.kpis import compute_kpis, count_table_orders
-from treadle.flows.sales.lakehouse import KPIS, PROFILE
+from treadle.flows.sales.lakehouse import COPIES, KPIS, PROFILE
 from treadle.flows.sales.manifest import FileEntry
 from treadle.flows.sales.orders import OrderCounts
 from treadle.flows.sales.profile import FileFacts, compute_profile, fallback_profile
@@ -35,7 +36,7 @@ _IN_MEMORY_ROWS: Final = 1_000_000  # a longer table is streamed to Parquet, and
 def build_artifacts(  # noqa: PLR0913 - one JSON-able argument each, for the way to a child process
     *, input_path: str, lakehouse: str, input_file: str, folder: str, run_id: str, modified_at: str, today: str
 ) -> dict[str, Any]:
-    """Write the four data files into `folder`, on disk for good, and return what the run's metadata tells of them and the table, JSON-able.
+    """Write the four data files into `folder`, and copies of the two long ones into its folder COPIES, on disk for good, and return what the run's metadata tells of them and the table, JSON-able.
 
     `warnings` of the result says what could not be computed, and which checks of the file warn.
 
@@ -62,8 +63,22 @@ def build_artifacts(  # noqa: PLR0913 - one JSON-able argument each, for the way
 
 
 def _write_tables(table: CleanTable, folder: Path) -> list[FileEntry]:
-    write_table(table, folder)
-    return [flushed_entry(folder / PARQUET), flushed_entry(folder / CSV)]
+    """Both files, and the copies of them that are to be published: made now, they cost neither another reading nor time of their own."""
+    copies = folder / COPIES
+    copies.mkdir()
+    write_parquet(table, folder)
+    with ThreadPoolExecutor(1, "parquet") as threads:
+        parquet = threads.submit(_copied_entry, folder / PARQUET, copies / PARQUET)
+        with written_twice(folder / CSV, copies / CSV) as file:
+            table.frame.sink_csv(cast("BinaryIO", file))
+        return [parquet.result(), file.entry]
+
+
+def _copied_entry(path: Path, copy: Path) -> FileEntry:
+    entry = flushed_entry(path)
+    if copy_durably(path, copy) != entry:
+        require_entry(copy, entry)
+    return entry
 
 
 def _write_figures(path: Path, figures: Mapping[str, Any]) -> FileEntry:
@@ -104,11 +119,10 @@ def over_the_fastest(table: CleanTable, folder: Path) -> CleanTable:
     return replace(table, frame=frame.collect().lazy() if short else frame, parquet=None)
 
 
-def write_table(table: CleanTable, folder: Path) -> None:
-    """Write the table as CSV, and as Parquet where that is not there already."""
+def write_parquet(table: CleanTable, folder: Path) -> None:
+    """Write the table as Parquet where that is not there already."""
     if not (folder / PARQUET).exists():
         table.frame.sink_parquet(folder / PARQUET, compression="snappy")
-    table.frame.sink_csv(folder / CSV)
 
 
 def _profile(table: CleanTable, facts: FileFacts, today: date, orders: OrderCounts | None = None) -> tuple[dict[str, Any], list[Finding]]:

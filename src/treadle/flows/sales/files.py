@@ -9,9 +9,8 @@ import time
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from io import RawIOBase
 from pathlib import Path
-from typing import Any, BinaryIO, Final, cast
+from typing import Any, BinaryIO, Final
 from uuid import uuid4
 
 from treadle.errors import ChecksumMismatch, Conflict, PermissionDenied
@@ -20,7 +19,6 @@ from treadle.flows.sales.manifest import FileEntry
 
 TEMPORARY_SUFFIX: Final = ".tmp"
 _BLOCK_BYTES = 256 * 1024
-_STRETCH_BYTES = 32 * _BLOCK_BYTES  # of a file that is copied: after each, its pages are given back and the copy's may be read
 
 
 def entry_of(path: Path) -> FileEntry:
@@ -36,82 +34,6 @@ def entry_of_open(name: str, file: BinaryIO) -> FileEntry:
         digest.update(block)
         size_bytes += len(block)
     return FileEntry(name, size_bytes, digest.hexdigest())
-
-
-def copy_durably(source: Path, target: Path) -> FileEntry:
-    """Copy a file, on disk for good, and say what the copy is, read back from it while it grows, under the name of its source."""
-    target.touch()
-    written = _Written()
-    with ThreadPoolExecutor(1, "read-back") as threads, target.open("rb") as copy:
-        entry = threads.submit(entry_of_open, source.name, cast("BinaryIO", _Growing(copy, written)))
-        with written.until_all():
-            _copy(source, target, written)
-        return entry.result()
-
-
-class _Written:
-    """How much of a file its writer has written so far."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._bytes, self._all = 0, False
-
-    def grow_to(self, size_bytes: int) -> None:
-        with self._changed:
-            self._bytes = size_bytes
-            self._changed.notify()
-
-    @contextmanager
-    def until_all(self) -> Generator[None]:
-        """While the writer writes; afterwards, also after a failure, nobody waits for more."""
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._all = True
-                self._changed.notify()
-
-    def beyond(self, position: int) -> int:
-        """Wait until there is more than `position` bytes, and say how much more; 0: there will not be."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._all or self._bytes > position)
-            return self._bytes - position
-
-
-class _Growing:
-    """Reads a file behind its writer."""
-
-    def __init__(self, file: BinaryIO, written: _Written) -> None:
-        self._file, self._written, self._position = file, written, 0
-
-    def read(self, size_bytes: int) -> bytes:
-        block = self._file.read(min(size_bytes, self._written.beyond(self._position)))
-        self._position += len(block)
-        return block
-
-
-def _copy(source: Path, target: Path, written: _Written) -> None:
-    """Give the source's pages back on the way, which `shutil.copyfile` does not: the copy can then be written to them.
-
-    Fresh pages are slow to get in a virtual machine: they were most of the time that publishing a long file took.
-    """
-    block, copied = memoryview(bytearray(_BLOCK_BYTES)), 0
-    with source.open("rb", buffering=0) as reader, target.open("wb", buffering=0) as writer:
-        while count := reader.readinto(block):
-            _write_all(writer, block[:count])
-            copied += count
-            if copied % _STRETCH_BYTES < count:
-                written.grow_to(copied)
-                if hasattr(os, "posix_fadvise"):
-                    os.posix_fadvise(reader.fileno(), 0, copied, os.POSIX_FADV_DONTNEED)
-        written.grow_to(copied)
-        os.fsync(writer.fileno())
-
-
-def _write_all(writer: RawIOBase, block: memoryview) -> None:
-    """A raw file may take less than it is given."""
-    while len(block):
-        block = block[writer.write(block) or 0 :]
 
 
 def flushed_entry(path: Path) -> FileEntry:

@@ -21,8 +21,8 @@ from treadle.flows.sales.failure import failure_told
 from treadle.flows.sales.files import entry_of, exclusively, remove_temporaries, require_inside, write_json
 from treadle.flows.sales.input_file import check_input_file, check_run_id, restore_source
 from treadle.flows.sales.isolation import Limits, run_isolated
-from treadle.flows.sales.lakehouse import DATA_FILES, FAILED, IMPORT, RUN_METADATA, STARTED, import_path, run_path
-from treadle.flows.sales.manifest import FileEntry, Manifest, RunRecord, require_restorable
+from treadle.flows.sales.lakehouse import COPIES, DATA_FILES, FAILED, IMPORT, RUN_METADATA, STARTED, import_path, run_path
+from treadle.flows.sales.manifest import FileEntry, Manifest, require_restorable
 from treadle.flows.sales.publish import publish_current, read_manifest, read_run_record, repair_current, verify_run, write_run_metadata
 
 FABRIC_MOUNT: Final = "/lakehouse/default"  # where Fabric mounts the notebook's default lakehouse
@@ -65,8 +65,7 @@ def ingest(input_file: str, run_id: str, requested_by: str, pipeline_run_id: str
             _start(run)
             repair_current(run.lakehouse)
             source = restore_source(input_file)
-            record = _finish_workbook(run) if source is None else _finish_restore(run, source)
-            return publish_current(run.lakehouse, record, published_by=run.run_id, now=datetime.now(UTC))
+            return _run_workbook(run) if source is None else _run_restore(run, source)
 
 
 def _lakehouse_root(lakehouse: Path | str | None) -> Path:
@@ -95,6 +94,7 @@ def _publish_again(run: _Run) -> Manifest:
             details={"run_id": str(run.run_id), "current": str(published.published_by_run)},
         )
     log.info("run.repeated")
+    _remove_attempts(run)
     source = verify_run(run.lakehouse, record.source_run_id or run.run_id)
     return publish_current(run.lakehouse, source, published_by=run.run_id, now=datetime.now(UTC))
 
@@ -108,8 +108,9 @@ def _published(lakehouse: Path) -> Manifest | None:
 
 def _start(run: _Run) -> None:
     """Give the first sign of life, and clear away what an earlier, unfinished execution of this run left."""
-    for leftover in (*run.path().glob(f"{_ATTEMPT_PREFIX}*"), *map(run.path, (*DATA_FILES, FAILED))):
-        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink(missing_ok=True)
+    _remove_attempts(run)
+    for leftover in map(run.path, (*DATA_FILES, FAILED)):
+        leftover.unlink(missing_ok=True)
     remove_temporaries(run.path())
     write_json(run.path(STARTED), {"run_id": run.run_id, "pipeline_run_id": run.pipeline_run_id, "started_at": run.started_at})
     if not run.requested_by.strip():
@@ -117,19 +118,26 @@ def _start(run: _Run) -> None:
     log.info("run.started", input_file=run.input_file, requested_by=run.requested_by, pipeline_run_id=run.pipeline_run_id)
 
 
-def _finish_workbook(run: _Run) -> RunRecord:
-    """Read the workbook in a child process, move what it made into the run's folder, and seal the folder."""
+def _remove_attempts(run: _Run) -> None:
+    """What an execution that was killed had not brought to its place."""
+    for leftover in run.path().glob(f"{_ATTEMPT_PREFIX}*"):
+        shutil.rmtree(leftover)
+
+
+def _run_workbook(run: _Run) -> Manifest:
+    """Read the workbook in a child process, move what it made into the run's folder, seal the folder, and publish."""
     path = _find_input(run)
     attempt = run.path(f"{_ATTEMPT_PREFIX}{uuid4().hex[:12]}")
     attempt.mkdir()
     try:
         built, source = _build(run, path, attempt)
         files = _move_into_place(attempt, run.path(), built)
+        record = write_run_metadata(run.lakehouse, run.run_id, _workbook_metadata(run, built, source, files))
+        log.info("run.sealed", row_count=built["row_count"], warnings=len(built["warnings"]))
+        copies = {copy.name: copy for copy in (attempt / COPIES).iterdir()}
+        return publish_current(run.lakehouse, record, published_by=run.run_id, now=datetime.now(UTC), copies=copies)
     finally:
         shutil.rmtree(attempt, ignore_errors=True)
-    record = write_run_metadata(run.lakehouse, run.run_id, _workbook_metadata(run, built, source, files))
-    log.info("run.sealed", row_count=built["row_count"], warnings=len(built["warnings"]))
-    return record
 
 
 def _find_input(run: _Run) -> Path:
@@ -188,7 +196,7 @@ def _positive(name: str, standard: float) -> float:
 
 
 def _move_into_place(attempt: Path, folder: Path, built: dict[str, Any]) -> list[FileEntry]:
-    """Take the child's files over, and return what it says they are: publishing, which hashes the copies, is the check of that."""
+    """Take the child's files over, and return what it says they are: it has compared them with the copies that are to be published."""
     files = {str(file["name"]): FileEntry(file["name"], file["size_bytes"], file["sha256"]) for file in built["files"]}
     missing = [name for name in DATA_FILES if name not in files or not (attempt / name).is_file()]
     if missing:
@@ -213,14 +221,14 @@ def _workbook_metadata(run: _Run, built: dict[str, Any], source: dict[str, Any],
     }
 
 
-def _finish_restore(run: _Run, source_run_id: UUID) -> RunRecord:
-    """Check the earlier run, seal this one as its restore, and return the record of the earlier one, whose files are to be published."""
+def _run_restore(run: _Run, source_run_id: UUID) -> Manifest:
+    """Check the earlier run, seal this one as its restore, and publish the files of the earlier one."""
     require_restorable(read_run_record(run.lakehouse, source_run_id))
     source = verify_run(run.lakehouse, source_run_id)
     metadata: dict[str, Any] = {**_heading(run, "restore"), "source_run_id": source_run_id, "warnings": [], "files": []}
     write_run_metadata(run.lakehouse, run.run_id, metadata)
     log.info("run.sealed", source_run_id=str(source_run_id))
-    return source
+    return publish_current(run.lakehouse, source, published_by=run.run_id, now=datetime.now(UTC))
 
 
 def _heading(run: _Run, kind: str) -> dict[str, Any]:

@@ -13,9 +13,9 @@ from uuid import UUID
 import structlog
 
 from treadle.errors import Conflict, NotFound, TreadleError, UnexpectedAnswer
+from treadle.flows.sales.durable_copy import copy_durably
 from treadle.flows.sales.files import (
     TEMPORARY_SUFFIX,
-    copy_durably,
     entry_of_open,
     exclusively,
     flush_folder,
@@ -78,13 +78,16 @@ def verify_run(lakehouse: Path, run_id: UUID) -> RunRecord:
     return record
 
 
-def publish_current(lakehouse: Path, source: RunRecord, *, published_by: UUID, now: datetime) -> Manifest:
+def publish_current(
+    lakehouse: Path, source: RunRecord, *, published_by: UUID, now: datetime, copies: Mapping[str, Path] | None = None
+) -> Manifest:
     """Make `current/` the files of the run `source`. Safe to repeat, and to be killed at any moment.
 
     All files are copied and verified beside the old ones first, then renamed over them, and the manifest is replaced last. Until then readers, who go
     by the manifest, get the old run; afterwards the new one.
 
     now: UTC, when the manifest says it was published.
+    copies: by name, those of the run's files of which there is a copy, on disk and verified, on the same file system: it is used up.
 
     Raises:
         ChecksumMismatch: a file of the run is not what its metadata records; `current/` is untouched.
@@ -95,8 +98,8 @@ def publish_current(lakehouse: Path, source: RunRecord, *, published_by: UUID, n
     with exclusively(current, wait_seconds=PUBLISH_WAIT_SECONDS):
         remove_temporaries(current)
         manifest = Manifest(source.run_id, published_by, now, _next_sequence(lakehouse), source.files)
-        copies = _copy_all(lakehouse / run_path(source.run_id), current, source.files)
-        for name, copy in copies.items():
+        made = _copy_all(lakehouse / run_path(source.run_id), current, source.files, copies or {})
+        for name, copy in made.items():
             copy.replace(current / name)
         flush_folder(current)
         write_json(current / MANIFEST, manifest.as_json())
@@ -161,7 +164,7 @@ def repair_current(lakehouse: Path) -> bool:
         manifest = read_manifest(lakehouse)
         torn = tuple(entry for entry in manifest.files if not _agrees(current / entry.name, entry)) if manifest else ()
         if manifest and torn:
-            for name, copy in _copy_all(lakehouse / run_path(manifest.run_id), current, torn).items():
+            for name, copy in _copy_all(lakehouse / run_path(manifest.run_id), current, torn, {}).items():
                 copy.replace(current / name)
             write_json(current / MANIFEST, manifest.as_json())  # the same again: it must be the youngest file
             log.warning("current.repaired", run_id=str(manifest.run_id), files=[entry.name for entry in torn])
@@ -187,12 +190,15 @@ def _next_sequence(lakehouse: Path) -> int:
     return previous.sequence + 1 if previous else 1
 
 
-def _copy_all(source: Path, target: Path, entries: tuple[FileEntry, ...]) -> dict[str, Path]:
-    """Copy the files under temporary names and verify the copies; all or none. Returns name → copy."""
+def _copy_all(source: Path, target: Path, entries: tuple[FileEntry, ...], there: Mapping[str, Path]) -> dict[str, Path]:
+    """Copy the files under temporary names and verify the copies; all or none. there: copies that were verified before. Returns name → copy."""
     copies = {entry.name: temporary_beside(target / entry.name) for entry in entries}
 
     def copy_one(entry: FileEntry) -> None:
-        _copy(source, copies[entry.name], entry)
+        if entry.name in there:
+            there[entry.name].replace(copies[entry.name])
+        else:
+            _copy(source, copies[entry.name], entry)
 
     try:
         with ThreadPoolExecutor(2, "publish") as threads:

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from treadle.errors import InvalidInput
 from treadle.flows.weekly.row_hash import HASH_COLUMNS, row_hashes
+from treadle.flows.weekly.seals import SEAL_COLUMNS, Seals
 from treadle.flows.weekly.sync_fields import (
     Describe,
     FieldProblem,
@@ -35,7 +35,6 @@ CREATE, UPDATE, DELETE, BLOCKED = "create", "update", "delete", "blocked"
 _BATCH_ROWS: Final = 98_304
 _COMPARED_ROWS: Final = 500_000  # candidates that are looked up in the acknowledged rows at a time
 _OFFENDERS: Final = 20
-_SEALS: Final = ("seal_1", "seal_2")
 _THREADS: Final = 3  # on two cores: reading a file ahead leaves gaps
 _PROBLEM = pl.Struct({"rule": pl.String, "field": pl.String, "value": pl.String, "reason": pl.String})
 _CHANGE = pl.Struct({"field": pl.String, "old": pl.String, "new": pl.String})
@@ -44,35 +43,6 @@ _CHANGE = pl.Struct({"field": pl.String, "old": pl.String, "new": pl.String})
 def after_column(rule: FieldRule) -> str:
     """The column of the plan that says what a record's field holds once the row is acknowledged."""
     return rule.target if rule.null_policy is NullPolicy.CLEAR else f"after.{rule.target}"
-
-
-class Seals:
-    """A set of 96-bit numbers, at 12 bytes each: sorted by the first 64 bits, and looked up in that order."""
-
-    def __init__(self, batches: Iterable[pl.DataFrame], count: int) -> None:
-        first, second = np.empty(count, np.uint64), np.empty(count, np.uint32)
-        start = 0
-        for batch in batches:
-            end = start + batch.height
-            first[start:end], second[start:end] = _halves(batch)
-            start = end
-        order = np.argsort(first)
-        self._first, self._second = first[order], second[order]
-
-    def hold(self, rows: pl.DataFrame) -> pl.Series:
-        """Whether each row's seal is in the set. Of seals that share their first 64 bits only one is seen: the others' rows are compared by their values."""
-        found = np.zeros(rows.height, np.bool_)
-        if len(self._first) and rows.height:
-            first, second = _halves(rows)
-            order = np.argsort(first)
-            places = np.minimum(np.searchsorted(self._first, first[order]), len(self._first) - 1)
-            found[order] = (self._first[places] == first[order]) & (self._second[places] == second[order])
-        return pl.Series(found)
-
-
-def _halves(rows: pl.DataFrame) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint32]]:
-    first, second = (rows[name].to_numpy() for name in _SEALS)
-    return first, second.astype(np.uint32)  # its lower bits
 
 
 class Diff:
@@ -187,8 +157,15 @@ class Diff:
         today = Seals(self._batches(self._key_of_today, self._today, (self.mapping.external_id.source,)), _count(self._today))
         rows = self._batches(self._key_of_known, self._known, ("external_id", "created_by_us"))
         gone = [batch.filter(~today.hold(batch) & batch["created_by_us"]).select("external_id") for batch in rows]
-        pl.concat(gone).sort("external_id").write_parquet(self._missing)
+        missing = pl.concat(gone).sort("external_id")
+        missing.filter(~self._stands_today(missing["external_id"])).write_parquet(self._missing)
         return _count(self._missing)
+
+    def _stands_today(self, external_ids: pl.Series) -> pl.Series:
+        """Whether the metrics have these keys, by the keys themselves: what deletes a record must not rest on seals."""
+        wanted = external_ids.to_frame("key").select(self._fold(pl.col("key"))).to_series()
+        keys = pl.scan_parquet(self._today).select(key=self._fold(pl.col(self.mapping.external_id.source)))
+        return wanted.is_in(keys.filter(pl.col("key").is_in(wanted.implode())).collect(engine="streaming")["key"].implode())
 
     def missing(self) -> Iterator[pl.DataFrame]:
         """Those that we created, as deletes."""
@@ -240,7 +217,7 @@ class Diff:
         folded = self._fold(key)
         return [
             (folded.hash(seed) ^ pl.col(name).reinterpret(signed=False)).alias(seal)
-            for seed, (seal, name) in enumerate(zip(_SEALS, HASH_COLUMNS, strict=True))
+            for seed, (seal, name) in enumerate(zip(SEAL_COLUMNS, HASH_COLUMNS, strict=True))
         ]
 
     def _key_of_today(self, rows: pl.DataFrame) -> pl.DataFrame:
@@ -251,7 +228,7 @@ class Diff:
 
     def _key_seals(self, key: pl.Expr) -> list[pl.Expr]:
         folded = self._fold(key)
-        return [folded.hash(seed).alias(seal) for seed, seal in enumerate(_SEALS)]
+        return [folded.hash(seed).alias(seal) for seed, seal in enumerate(SEAL_COLUMNS)]
 
     def _judge(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Rows of the plan from candidates beside what is acknowledged of them."""
