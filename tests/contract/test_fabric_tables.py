@@ -2,6 +2,8 @@
 
 import base64
 import datetime as dt
+import subprocess
+import sys
 import threading
 
 import polars as pl
@@ -294,3 +296,9 @@ def test_a_load_that_was_interrupted_by_a_stop_has_failed(lake, sandbox):
     operations.fail_interrupted_operations(shop.records, shop.clock.now(), "The sandbox was stopped")
     state = lake.fabric.get(f"/operations/{operation}").json()
     assert (state["status"], state["error"]["message"]) == ("Failed", "The sandbox was stopped")
+
+
+def test_a_sandbox_that_loads_no_table_does_not_load_the_engine() -> None:
+    """Its library ends with a page of warnings on standard error, whatever it did."""
+    code = "import sys, treadle.sandbox.services; print('duckdb' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

@@ -9,14 +9,17 @@ import re
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from treadle.sandbox.csv_records import first_record
+from treadle.sandbox.duck import connect, engine_error
 from treadle.sandbox.fabric.table_loads import LoadWish
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 arrow: Final[Any] = pa  # their types are unknown to the checker
 parquet: Final[Any] = pq
@@ -87,7 +90,7 @@ def batches_of(wish: LoadWish, files: Sequence[LoadFile], wanted: Any) -> Genera
     if wish.format == "Parquet":
         yield _parquet(files, wanted)
         return
-    with duckdb.connect(config={"memory_limit": _MEMORY, "threads": 2, "autoload_known_extensions": False}) as engine:
+    with connect(config={"memory_limit": _MEMORY, "threads": 2, "autoload_known_extensions": False}) as engine:
         engine.execute("SET TimeZone = 'UTC'")
         yield _csv(engine, wish, files, wanted)
 
@@ -166,7 +169,7 @@ def _check_same(file: LoadFile, found: Sequence[str], wanted: Sequence[str]) -> 
         raise LoadFailed(f"{file.name}: its columns do not fit: {'; '.join(said)}.", "SchemaMismatch")
 
 
-def _csv(engine: duckdb.DuckDBPyConnection, wish: LoadWish, files: Sequence[LoadFile], wanted: Any) -> Any:
+def _csv(engine: "DuckDBPyConnection", wish: LoadWish, files: Sequence[LoadFile], wanted: Any) -> Any:
     found = [_columns(engine, wish, file) for file in files]
     for file, columns in zip(files, found, strict=True):
         _check_same(file, list(columns), wanted.names if wanted else list(found[0]))
@@ -175,7 +178,7 @@ def _csv(engine: duckdb.DuckDBPyConnection, wish: LoadWish, files: Sequence[Load
     return arrow.RecordBatchReader.from_batches(schema, _csv_batches(engine, wish, list(zip(files, found, strict=True)), schema))
 
 
-def _columns(engine: duckdb.DuckDBPyConnection, wish: LoadWish, file: LoadFile) -> dict[str, str]:
+def _columns(engine: "DuckDBPyConnection", wish: LoadWish, file: LoadFile) -> dict[str, str]:
     """Names and types of a file, by all its rows."""
     try:
         first = first_record(file.path, wish.delimiter, gzipped=_is_gzipped(file))
@@ -184,11 +187,11 @@ def _columns(engine: duckdb.DuckDBPyConnection, wish: LoadWish, file: LoadFile) 
         names = [name.strip() for name in first] if wish.header else [f"_c{number}" for number in range(len(first))]
         check_names(names, file)
         return dict(zip(names, _kinds(engine, wish, file, names), strict=True))
-    except duckdb.Error as error:
+    except engine_error() as error:
         raise _failed(file, error) from error
 
 
-def _kinds(engine: duckdb.DuckDBPyConnection, wish: LoadWish, file: LoadFile, names: Sequence[str]) -> list[str]:
+def _kinds(engine: "DuckDBPyConnection", wish: LoadWish, file: LoadFile, names: Sequence[str]) -> list[str]:
     """The type of each column: what the first rows leave open, all rows decide. A column without any value is text."""
     declared = ", ".join(f"{_literal(name)}: 'VARCHAR'" for name in names)
     source = f"{_read(wish, file)}, header = {str(wish.header).lower()}, auto_detect = false, columns = {{{declared}}})"
@@ -198,9 +201,7 @@ def _kinds(engine: duckdb.DuckDBPyConnection, wish: LoadWish, file: LoadFile, na
     return [next((kind for column, kind in found if column == name), "VARCHAR") for name in names]
 
 
-def _fits(
-    engine: duckdb.DuckDBPyConnection, source: str, tests: Sequence[tuple[str, str]]
-) -> Iterator[tuple[tuple[str, str], bool | None]]:
+def _fits(engine: "DuckDBPyConnection", source: str, tests: Sequence[tuple[str, str]]) -> Iterator[tuple[tuple[str, str], bool | None]]:
     """For each (column, type) whether all values fit it; None where there are no values."""
     if not tests:
         return iter(())
@@ -216,7 +217,7 @@ def _common(kinds: Sequence[str]) -> str:
 
 
 def _csv_batches(
-    engine: duckdb.DuckDBPyConnection, wish: LoadWish, files: Sequence[tuple[LoadFile, dict[str, str]]], schema: Any
+    engine: "DuckDBPyConnection", wish: LoadWish, files: Sequence[tuple[LoadFile, dict[str, str]]], schema: Any
 ) -> Iterator[Any]:
     chosen = ", ".join(_quoted(name) for name in schema.names)
     for file, columns in files:
@@ -228,7 +229,7 @@ def _csv_batches(
             for batch in reader:
                 yield _cast(batch, schema, file, rows)
                 rows += batch.num_rows
-        except (duckdb.Error, arrow.ArrowException) as error:
+        except (engine_error(), arrow.ArrowException) as error:
             raise _failed(file, error) from error
 
 

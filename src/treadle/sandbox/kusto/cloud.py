@@ -8,9 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-import duckdb
-
 from treadle.sandbox.clock import Clock
+from treadle.sandbox.duck import engine_error
 from treadle.sandbox.faults import FaultScript
 from treadle.sandbox.kusto.answers import Result
 from treadle.sandbox.kusto.commands import run_command, run_script
@@ -136,7 +135,7 @@ def _told() -> Generator[None]:
         yield
     except RecursionError as error:
         raise bad_command("The text is nested too deeply.", "BadRequest_QueryTooComplex") from error
-    except duckdb.Error as error:
+    except engine_error() as error:
         raise bad_command(f"The engine refuses it: {str(error).partition(chr(10))[0]}") from error
 
 

@@ -14,8 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, cast
 
-import duckdb
-
+from treadle.sandbox.duck import engine_error
 from treadle.sandbox.kusto.answers import Result, result_of
 from treadle.sandbox.kusto.context import Context
 from treadle.sandbox.kusto.properties import Properties, flag_property, read_properties
@@ -86,7 +85,7 @@ def _load(change: Change, store: Store, table: Table, source: Source, wish: Wish
     columns = ", ".join(quoted(name) for name in (*(column.name for column in table.columns), EXTENT_COLUMN))
     try:
         rows = change.run(f"INSERT INTO {table.stored} ({columns}) SELECT *, {number} FROM ({rows_of(sized, table.columns, wish.mapping)})")
-    except duckdb.Error as error:
+    except engine_error() as error:
         raise unreadable(sized, error) from error
     if not (count := rows[0]["Count"]):
         return NO_EXTENT

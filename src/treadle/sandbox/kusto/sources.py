@@ -11,9 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
-import duckdb
-
 from treadle.sandbox.csv_records import first_record
+from treadle.sandbox.duck import connect, engine_error
 from treadle.sandbox.kusto.refusals import Refused, bad_command, not_modelled
 from treadle.sandbox.kusto.types import TYPES, Column, quoted, text_literal
 
@@ -120,8 +119,8 @@ def _value(column: Column, place: Mapped | None, fields: int) -> str:
 def _parquet(source: Source, columns: Sequence[Column], mapping: Sequence[Mapped] | None) -> str:
     read = f"read_parquet({text_literal(source.path)})"
     try:
-        found = [row[0] for row in duckdb.connect().execute(f"DESCRIBE SELECT * FROM {read}").fetchall()]
-    except duckdb.Error as error:
+        found = [row[0] for row in connect().execute(f"DESCRIBE SELECT * FROM {read}").fetchall()]
+    except engine_error() as error:
         raise unreadable(source, error) from error
     paths = {entry["column"]: str(entry["Properties"].get("Path", "")).removeprefix("$.") for entry in mapping or ()}
     chosen: list[str] = []
@@ -138,7 +137,7 @@ def _parquet(source: Source, columns: Sequence[Column], mapping: Sequence[Mapped
     return f"SELECT {', '.join(chosen)} FROM {read}"
 
 
-def unreadable(source: Source, error: duckdb.Error) -> Refused:
+def unreadable(source: Source, error: Exception) -> Refused:
     """The refusal of data that cannot be read, in the service's codes, with the line."""
     text = str(error)
     line, reason = _CSV_ERROR.search(text), _REASON.search(text)

@@ -12,14 +12,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
-
-import duckdb
+from typing import TYPE_CHECKING, Any, Final
 
 from treadle.sandbox.clock import Clock
+from treadle.sandbox.duck import connect, engine_error
 from treadle.sandbox.kusto.queries import Relation
 from treadle.sandbox.kusto.refusals import bad_command, entity_missing
 from treadle.sandbox.kusto.types import TYPES, Column, quoted
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 Row = dict[str, Any]
 EXTENT_COLUMN: Final = "$extent"
@@ -59,7 +61,7 @@ class Store:
     def __init__(self, folder: Path, clock: Clock) -> None:
         self._folder, self._clock = folder, clock
         self._writing, self._opening = threading.RLock(), threading.Lock()
-        self._opened: duckdb.DuckDBPyConnection | None = None
+        self._opened: DuckDBPyConnection | None = None
 
     def close(self) -> None:
         """Close the file."""
@@ -72,11 +74,11 @@ class Store:
         """The sandbox's time as the engine keeps it: UTC, without a zone."""
         return self._clock.now().astimezone(UTC).replace(tzinfo=None)
 
-    def _connection(self) -> duckdb.DuckDBPyConnection:
+    def _connection(self) -> "DuckDBPyConnection":
         with self._opening:
             if self._opened is None:
                 self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-                opened = duckdb.connect(str(self._folder / "kusto.duckdb"), config=_ENGINE)
+                opened = connect(str(self._folder / "kusto.duckdb"), config=_ENGINE)
                 opened.execute("SET GLOBAL TimeZone = 'UTC'")
                 opened.execute("SET GLOBAL error_on_division_by_zero = false")
                 opened.execute(_CATALOG.read_text(encoding="utf-8"))
@@ -105,7 +107,7 @@ class Store:
         try:
             with self._connection() as connection:
                 return connection.execute(relation.sql).fetchmany(most)
-        except duckdb.Error as error:
+        except engine_error() as error:
             raise bad_command(
                 f"The query failed while it was computed: {str(error).partition(chr(10))[0]}", "General_BadRequest"
             ) from error
@@ -157,7 +159,7 @@ class Store:
 class Change:
     """Statements of one transaction."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+    def __init__(self, connection: "DuckDBPyConnection") -> None:
         self._connection = connection
 
     def run(self, sql: str, **values: Any) -> list[Row]:
@@ -231,7 +233,7 @@ def _table(row: Row, columns: Sequence[Row]) -> Table:
     return Table(row["id"], row["database_id"], row["name"], row["folder"], row["docstring"], own)
 
 
-def _rows(connection: duckdb.DuckDBPyConnection, sql: str, values: Row) -> list[Row]:
+def _rows(connection: "DuckDBPyConnection", sql: str, values: Row) -> list[Row]:
     done = connection.execute(sql, values) if values else connection.execute(sql)
     names = [column[0] for column in done.description or ()]
     return [dict(zip(names, row, strict=True)) for row in done.fetchall()] if names else []
