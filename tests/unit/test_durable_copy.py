@@ -77,3 +77,20 @@ def test_a_full_disk_is_told_by_the_writer_and_leaves_nobody_waiting(tmp_path):
     with pytest.raises(OSError, match="No space left") as caught, written_twice(tmp_path / "orders.csv", tmp_path / "copy") as file:
         file.write(b"order 1\n")
     assert caught.value.errno == errno.ENOSPC
+
+
+@pytest.mark.parametrize("fault", [OSError(errno.EIO, "not yet"), None])
+def test_a_mount_that_shows_a_file_only_once_it_is_closed_is_read_afterwards(tmp_path, monkeypatch, fault):
+    """fault: what it answers before; None: that the file is empty."""
+
+    def not_yet(self, size_bytes):
+        self._written.beyond(self._position)
+        if fault:
+            raise fault
+        return b""
+
+    monkeypatch.setattr(durable_copy._Growing, "read", not_yet)
+    with written_twice(tmp_path / "orders.csv", tmp_path / "copy") as file:
+        file.write(b"order 1\n")
+    assert file.entry.size_bytes == 8
+    assert copy_durably(tmp_path / "orders.csv", tmp_path / "other") == file.entry

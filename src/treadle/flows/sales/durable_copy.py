@@ -20,9 +20,10 @@ _STRETCH_BYTES = 32 * _BLOCK_BYTES  # after each, pages that nobody needs any mo
 
 def copy_durably(source: Path, target: Path) -> FileEntry:
     """Copy a file, on disk for good, and say what the copy is, read back from it while it grows, under the name of its source."""
-    with _read_back(source.name, target) as (written, entry):
+    with _read_back(source.name, target) as (written, reading):
         _copy(source, target, written)
-    return entry.result()
+    read = _read(reading)
+    return read if read and read.size_bytes == target.stat().st_size else _read_again(source.name, target)
 
 
 class Twin(RawIOBase):
@@ -60,13 +61,17 @@ def written_twice(target: Path, copy: Path) -> Generator[Twin]:
         ChecksumMismatch: the copy, read back, is not what was written.
         OSError: one of them cannot be written.
     """
-    with _read_back(target.name, copy) as (written, read), target.open("wb", buffering=0) as first, copy.open("wb", buffering=0) as second:
+    with (
+        _read_back(target.name, copy) as (written, reading),
+        target.open("wb", buffering=0) as first,
+        copy.open("wb", buffering=0) as second,
+    ):
         twin = Twin((first, second), written)
         yield twin
         with ThreadPoolExecutor(2, "flush") as threads:
             list(threads.map(os.fsync, (first.fileno(), second.fileno())))
     twin.entry = FileEntry(target.name, twin.size_bytes, twin.digest.hexdigest())
-    if (seen := read.result()) != twin.entry:
+    if _read(reading) != twin.entry and (seen := _read_again(target.name, copy)) != twin.entry:
         raise ChecksumMismatch(
             f"{target.name} reads back as other bytes than were written.",
             hint="The disk or its mount is at fault. Start the run again; if it happens again, use another disk.",
@@ -83,6 +88,19 @@ def _read_back(name: str, copy: Path) -> Generator[tuple["_Written", Future[File
         entry = threads.submit(entry_of_open, name, cast("BinaryIO", _Growing(file, written)))
         with written.until_all():
             yield written, entry
+
+
+def _read(reading: Future[FileEntry]) -> FileEntry | None:
+    """None where it could not be read yet: not every mount shows a file before its writer has closed it."""
+    try:
+        return reading.result()
+    except OSError:
+        return None
+
+
+def _read_again(name: str, copy: Path) -> FileEntry:
+    with copy.open("rb") as file:
+        return entry_of_open(name, file)
 
 
 class _Written:
