@@ -15,9 +15,12 @@ from treadle.control.jobs.queue import enqueue, get_job, list_jobs, list_steps
 from treadle.control.jobs.states import JobState
 from treadle.control.jobs.worker import JobWorker
 from treadle.control.migrate import migrate
+from treadle.control.states import RunStatus
 from treadle.errors import Unavailable
-from treadle.flows.sales import clean_up
+from treadle.flows.sales import clean_up, flow
+from treadle.flows.sales.flow import StartRequest
 from treadle.flows.sales.jobs import sales_kinds, sales_recurrings
+from treadle.flows.sales.lakehouse import ATTEMPT_PREFIX, COPIES, run_path
 from treadle.flows.sales.notifications import Notifications
 from treadle.sandbox.faults import FaultRule
 from treadle.wiring import Wiring
@@ -75,6 +78,23 @@ def test_bytes_of_uploads_that_were_killed_are_cleared_from_the_lake_after_a_day
     assert tidied(treadle, own)[1]["abandoned uploads"] == 1
     assert before - {file.path for file in treadle.lake.list_files(STAGING)} == {left.path}
     treadle.lake.delete(young.path)
+
+
+def test_what_a_killed_notebook_left_in_its_runs_folder_goes_and_the_rest_of_the_folder_stays(treadle, own, drive, environment, tmp_path):
+    workbook = tmp_path / "nothing.csv"
+    workbook.write_text("order_id,region\n1,North\n")
+    run = drive(flow.start(treadle.sales, StartRequest("nothing.csv", "ada", local_file=workbook)))
+    assert run.status is RunStatus.FAILED
+    folder = environment.cloud.lake.path_of(environment.settings.fabric_workspace_id, environment.settings.fabric_lakehouse_id) / run_path(
+        run.run_id
+    )
+    before = sorted(path.name for path in folder.iterdir())
+    copies = folder / f"{ATTEMPT_PREFIX}0123456789ab" / COPIES
+    copies.mkdir(parents=True)
+    (copies / "sales_cleaned.csv").write_text("order_id\n1\n")
+    assert tidied(treadle, own)[1]["broken-off attempts"] == 1
+    assert sorted(path.name for path in folder.iterdir()) == before
+    assert tidied(treadle, own)[1]["broken-off attempts"] == 0
 
 
 def test_what_other_parts_add_is_a_step_of_its_own_and_one_that_fails_does_not_repeat_those_that_are_done(treadle, own):

@@ -57,12 +57,13 @@ def test_what_is_written_twice_is_in_both_files(tmp_path, monkeypatch, sizes):
     assert (file.entry.name, file.entry.size_bytes, file.entry.sha256) == ("orders.csv", len(content), hashlib.sha256(content).hexdigest())
 
 
-def test_a_copy_that_reads_back_otherwise_is_told(tmp_path, monkeypatch):
+@pytest.mark.parametrize("damaged", ["orders.csv", "copy"])
+def test_a_file_that_reads_back_otherwise_is_told(tmp_path, monkeypatch, damaged):
     """A disk that flips a bit of one file."""
     honest = durable_copy._write_all
 
     def flipped(writer, block):
-        honest(writer, bytes(block).replace(b"1", b"2") if writer.name.endswith("copy") else block)
+        honest(writer, memoryview(bytes(block).replace(b"1", b"2")) if writer.name.endswith(damaged) else block)
 
     monkeypatch.setattr(durable_copy, "_write_all", flipped)
     with (
@@ -72,8 +73,9 @@ def test_a_copy_that_reads_back_otherwise_is_told(tmp_path, monkeypatch):
         file.write(b"order 1\n")
 
 
-def test_a_full_disk_is_told_by_the_writer_and_leaves_nobody_waiting(tmp_path):
-    (tmp_path / "copy").symlink_to("/dev/full")
+@pytest.mark.parametrize("full", ["orders.csv", "copy"])
+def test_a_full_disk_is_told_by_the_writer_and_leaves_nobody_waiting(tmp_path, full):
+    (tmp_path / full).symlink_to("/dev/full")
     with pytest.raises(OSError, match="No space left") as caught, written_twice(tmp_path / "orders.csv", tmp_path / "copy") as file:
         file.write(b"order 1\n")
     assert caught.value.errno == errno.ENOSPC

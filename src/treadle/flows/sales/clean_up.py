@@ -12,13 +12,18 @@ from treadle.control.jobs.kinds import Kind
 from treadle.control.jobs.queue import delete_ended
 from treadle.control.jobs.run import JobContext
 from treadle.control.outbox import delete_old_messages
+from treadle.control.run_search import list_runs
+from treadle.control.states import RunStatus
 from treadle.flows.sales import resumable
+from treadle.flows.sales.lakehouse import ATTEMPT_PREFIX, run_path
 from treadle.flows.sales.profiles import delete_old_profiles
 from treadle.flows.sales.services import SalesServices
 
 KIND: Final = "clean_up"
 EVERY_SECONDS: Final = 3600
 ABANDONED_UPLOAD_SECONDS: Final = 24 * 3600
+
+ENDED_LATELY: Final = timedelta(days=2)
 
 KEPT_JOBS: Final = timedelta(days=30)
 KEPT_MESSAGES: Final = timedelta(days=30)
@@ -36,7 +41,22 @@ def sales_tasks(services: SalesServices, own: Database) -> dict[str, Task]:
         "answered requests": partial(idempotency.delete_expired, own),
         "expired uploads": partial(resumable.clear_over, services, own),
         "abandoned uploads": lambda: services.lake.discard_abandoned_uploads(ABANDONED_UPLOAD_SECONDS, services.database.now()),
+        "broken-off attempts": partial(_delete_attempts, services),
     }
+
+
+def _delete_attempts(services: SalesServices) -> int:
+    """What notebooks that were ended half-way have left in their runs' folders: as much as the whole result. Runs that went well leave nothing."""
+    since, after, deleted = services.database.now() - ENDED_LATELY, None, 0
+    while True:
+        page = list_runs(services.database, status=(RunStatus.FAILED,), since=since, include_restores=False, limit=500, after=after)
+        for run in page.runs:
+            for folder in services.lake.list_folders(run_path(run.run_id)):
+                if folder.name.startswith(ATTEMPT_PREFIX):
+                    services.lake.delete_folder(folder.path)
+                    deleted += 1
+        if (after := page.next) is None:
+            return deleted
 
 
 def clean_up_kind(tasks: Mapping[str, Task]) -> Kind:

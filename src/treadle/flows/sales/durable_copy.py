@@ -1,11 +1,11 @@
-"""Two files with the same bytes, both on disk for good: one copied from the other, or both written at once. What is told of the copy was read back from it."""
+"""Two files with the same bytes, both on disk for good: one copied from the other, or both written at once. What is told of a file was read back from it."""
 
 import hashlib
 import os
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from io import RawIOBase
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -31,9 +31,10 @@ class Twin(RawIOBase):
 
     entry: FileEntry
 
-    def __init__(self, files: tuple[RawIOBase, RawIOBase], written: "_Written") -> None:
+    def __init__(self, files: Mapping[RawIOBase, "_Written"]) -> None:
+        """files: each with what tells its reader how far it is."""
         super().__init__()
-        self._files, self._written = files, written
+        self._files = files
         self.digest, self.size_bytes = hashlib.sha256(), 0
 
     def writable(self) -> bool:
@@ -43,13 +44,11 @@ class Twin(RawIOBase):
     def write(self, content: Any) -> int:
         """Take all of them. Raises OSError as either file does."""
         block = memoryview(content)
-        for file in self._files:
-            _write_all(file, block)
         self.digest.update(block)
         self.size_bytes += len(block)
-        self._written.grow_to(self.size_bytes)
-        if self.size_bytes % _STRETCH_BYTES < len(block):
-            _give_back(self._files[0], self.size_bytes)
+        for file, written in self._files.items():
+            _write_all(file, block)
+            written.grow_to(self.size_bytes)
         return len(block)
 
 
@@ -58,25 +57,24 @@ def written_twice(target: Path, copy: Path) -> Generator[Twin]:
     """A file to write to, which is `target` and `copy` in one; both are on disk for good when this ends.
 
     Raises:
-        ChecksumMismatch: the copy, read back, is not what was written.
+        ChecksumMismatch: one of them, read back, is not what was written.
         OSError: one of them cannot be written.
     """
-    with (
-        _read_back(target.name, copy) as (written, reading),
-        target.open("wb", buffering=0) as first,
-        copy.open("wb", buffering=0) as second,
-    ):
-        twin = Twin((first, second), written)
+    with ExitStack() as opened:
+        readers = {path: opened.enter_context(_read_back(target.name, path)) for path in (target, copy)}
+        files = {path: opened.enter_context(path.open("wb", buffering=0)) for path in readers}
+        twin = Twin({files[path]: written for path, (written, _) in readers.items()})
         yield twin
-        with ThreadPoolExecutor(2, "flush") as threads:
-            list(threads.map(os.fsync, (first.fileno(), second.fileno())))
+        with ThreadPoolExecutor(len(files), "flush") as threads:
+            list(threads.map(os.fsync, (file.fileno() for file in files.values())))
     twin.entry = FileEntry(target.name, twin.size_bytes, twin.digest.hexdigest())
-    if _read(reading) != twin.entry and (seen := _read_again(target.name, copy)) != twin.entry:
-        raise ChecksumMismatch(
-            f"{target.name} reads back as other bytes than were written.",
-            hint="The disk or its mount is at fault. Start the run again; if it happens again, use another disk.",
-            details={"file": target.name, "expected": twin.entry.as_json(), "found": seen.as_json()},
-        )
+    for path, (_, reading) in readers.items():
+        if _read(reading) != twin.entry and (seen := _read_again(target.name, path)) != twin.entry:
+            raise ChecksumMismatch(
+                f"{target.name} reads back as other bytes than were written.",
+                hint="The disk or its mount is at fault. Start the run again; if it happens again, use another disk.",
+                details={"file": str(path.name), "folder": path.parent.name, "expected": twin.entry.as_json(), "found": seen.as_json()},
+            )
 
 
 @contextmanager

@@ -21,13 +21,12 @@ from treadle.flows.sales.failure import failure_told
 from treadle.flows.sales.files import entry_of, exclusively, remove_temporaries, require_inside, write_json
 from treadle.flows.sales.input_file import check_input_file, check_run_id, restore_source
 from treadle.flows.sales.isolation import Limits, run_isolated
-from treadle.flows.sales.lakehouse import COPIES, DATA_FILES, FAILED, IMPORT, RUN_METADATA, STARTED, import_path, run_path
+from treadle.flows.sales.lakehouse import ATTEMPT_PREFIX, COPIES, DATA_FILES, FAILED, IMPORT, RUN_METADATA, STARTED, import_path, run_path
 from treadle.flows.sales.manifest import FileEntry, Manifest, require_restorable
 from treadle.flows.sales.publish import publish_current, read_manifest, read_run_record, repair_current, verify_run, write_run_metadata
 
 FABRIC_MOUNT: Final = "/lakehouse/default"  # where Fabric mounts the notebook's default lakehouse
 _BUILD_JOB: Final = "treadle.flows.sales.artifacts:build_artifacts"  # named, not imported: it brings Polars with it
-_ATTEMPT_PREFIX: Final = ".attempt-"
 
 log = structlog.get_logger()
 
@@ -81,6 +80,7 @@ def _lakehouse_root(lakehouse: Path | str | None) -> Path:
 
 def _publish_again(run: _Run) -> Manifest:
     """A second execution of a run that is finished: its folder stays, and `current/` is brought to it unless something newer was published since."""
+    _remove_attempts(run)
     record = read_run_record(run.lakehouse, run.run_id)
     if record.input_file != run.input_file:
         raise Conflict(
@@ -94,7 +94,6 @@ def _publish_again(run: _Run) -> Manifest:
             details={"run_id": str(run.run_id), "current": str(published.published_by_run)},
         )
     log.info("run.repeated")
-    _remove_attempts(run)
     source = verify_run(run.lakehouse, record.source_run_id or run.run_id)
     return publish_current(run.lakehouse, source, published_by=run.run_id, now=datetime.now(UTC))
 
@@ -120,14 +119,14 @@ def _start(run: _Run) -> None:
 
 def _remove_attempts(run: _Run) -> None:
     """What an execution that was killed had not brought to its place."""
-    for leftover in run.path().glob(f"{_ATTEMPT_PREFIX}*"):
+    for leftover in run.path().glob(f"{ATTEMPT_PREFIX}*"):
         shutil.rmtree(leftover)
 
 
 def _run_workbook(run: _Run) -> Manifest:
     """Read the workbook in a child process, move what it made into the run's folder, seal the folder, and publish."""
     path = _find_input(run)
-    attempt = run.path(f"{_ATTEMPT_PREFIX}{uuid4().hex[:12]}")
+    attempt = run.path(f"{ATTEMPT_PREFIX}{uuid4().hex[:12]}")
     attempt.mkdir()
     try:
         built, source = _build(run, path, attempt)

@@ -14,7 +14,8 @@ PROFILE: Final = "import_profile.json"
 RUN_METADATA: Final = "run_metadata.json"  # written last into a run's folder; without it the folder is incomplete
 MANIFEST: Final = "manifest.json"  # written last into current/; names the run that current/ came from
 STARTED: Final = "_started.json"  # first sign of life of the notebook: which pipeline run carries which run
-COPIES: Final = "copies"  # in the folder of an attempt: the files that will be moved into current/
+ATTEMPT_PREFIX: Final = ".attempt-"  # of a folder in a run's own, with what the notebook has not brought to its place yet
+COPIES: Final = "copies"  # in that folder: the files that will be moved into current/
 FAILED: Final = "_failed.json"  # why the notebook gave up, in words for a person
 
 ARTIFACT_TYPES: Final = {

@@ -3,6 +3,7 @@
 `lakehouse` is the folder that holds `Files/`: the lakehouse mount, or the sandbox's folder.
 """
 
+import errno
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -87,7 +88,7 @@ def publish_current(
     by the manifest, get the old run; afterwards the new one.
 
     now: UTC, when the manifest says it was published.
-    copies: by name, those of the run's files of which there is a copy, on disk and verified, on the same file system: it is used up.
+    copies: by name, those of the run's files of which there is a copy, on disk and verified: it is used up.
 
     Raises:
         ChecksumMismatch: a file of the run is not what its metadata records; `current/` is untouched.
@@ -195,9 +196,7 @@ def _copy_all(source: Path, target: Path, entries: tuple[FileEntry, ...], there:
     copies = {entry.name: temporary_beside(target / entry.name) for entry in entries}
 
     def copy_one(entry: FileEntry) -> None:
-        if entry.name in there:
-            there[entry.name].replace(copies[entry.name])
-        else:
+        if entry.name not in there or not _moved(there[entry.name], copies[entry.name]):
             _copy(source, copies[entry.name], entry)
 
     try:
@@ -217,6 +216,17 @@ def _copy(source: Path, copy: Path, entry: FileEntry) -> None:
     if copy_durably(original, copy) != entry:
         require_entry(original, entry)  # the usual culprit, and then the one to name
         require_entry(copy, entry)
+
+
+def _moved(path: Path, target: Path) -> bool:
+    """Whether it could be moved; to another file system it cannot."""
+    try:
+        path.replace(target)
+    except OSError as error:
+        if error.errno not in {errno.EXDEV, errno.ENOTSUP, errno.ENOSYS}:
+            raise
+        return False
+    return True
 
 
 def _agrees(path: Path, entry: FileEntry) -> bool:

@@ -8,6 +8,7 @@ import numpy.typing as npt
 import polars as pl
 
 SEAL_COLUMNS: Final = ("seal_1", "seal_2")
+_FEW: Final = 64  # among hashes: of five million, three or so
 Numbers = npt.NDArray[np.uint64]
 
 
@@ -59,6 +60,9 @@ def _sorted(numbers: Numbers) -> tuple[npt.NDArray[np.intp], Numbers]:
     order = places.view(np.intp)
     found = numbers.take(order)
     while len(wrong := np.flatnonzero(found[:-1] > found[1:])):
+        if len(wrong) > _FEW:
+            order = np.argsort(numbers)
+            return order, numbers.take(order)
         for place in wrong:
             pair, swapped = slice(place, place + 2), slice(place + 1, place - 1 if place else None, -1)
             order[pair], found[pair] = order[swapped].copy(), found[swapped].copy()
