@@ -96,8 +96,8 @@ class WeeklySettings(BaseSettings):
     salesforce_audience: HttpsBase | None = None  # the claim aud of the JWT; None: SALESFORCE_URL
     salesforce_api_version: Annotated[str, Field(pattern=r"^\d{2,3}\.0$")] = "66.0"  # of the REST and Bulk APIs
     salesforce_object: Annotated[str, Field(pattern=r"^[A-Za-z]\w*$")] = "Customer_Weekly_Metric__c"  # what is upserted
-    sync_max_update_pct: Share = 50.0  # a plan that updates more of what is known is not carried out without being forced
-    sync_max_delete_pct: Share = 10.0  # the same for what it deletes
+    sync_max_update_pct: Share = 50.0  # a plan that updates more of what is known is not carried out without --override-guards
+    sync_max_missing_pct: Share = 25.0  # the same for records of the week that the metrics no longer have; they stay in Salesforce
 
     openlineage_url: LineageBase | None = None  # where OpenLineage events of each run are posted; None: nowhere
     openlineage_api_key: SecretStr | None = None  # sent there as a bearer token

@@ -198,7 +198,7 @@ def test_processes_that_relieve_each_other_with_overlap_strand_nothing(place, ow
         """Whether it has begun a job; there is always enough to do for both."""
         if len(list_jobs(own, state=JobState.QUEUED, limit=20).jobs) < 10:
             enqueue_many(own, [new(key=f"key {n}") for n in range(10)])
-        return bool(own.read("SELECT 1 AS one FROM treadle.job_events WHERE message = %(m)s LIMIT 1", {"m": f"{name} begins."}))
+        return bool(own.read("SELECT 1 AS one FROM treadle.job_events WHERE message = %(m)s LIMIT 1", {"m": f"Worker {name} begins."}))
 
     with crew(own_server.dsn, 1, lease_seconds=10 * PATIENCE_SECONDS) as hired:
         for _ in range(8):

@@ -84,7 +84,7 @@ def test_a_first_sync_creates_every_row_and_a_second_sends_nothing(org: Org):
 @pytest.mark.parametrize("rows", [300, BULK_ROWS], ids=["collections", "bulk"])
 def test_only_changed_rows_are_sent(org: Org, rows: int):
     org.sync([1] * rows)
-    changed = replace(org, run_id=uuid4()).sync([2, *[1] * (rows - 1), 5], force=True)
+    changed = replace(org, run_id=uuid4()).sync([2, *[1] * (rows - 1), 5], override_guards=True)
     assert counts_of(changed) == {"created": 1, "updated": 1, "unchanged": rows - 1, "invalid": 0, "refused": 0, "pending": 0}
     writes = org.cloud.writes()
     assert [key for key, counts in writes.items() if counts["updated"]] == [f"000001_{WEEK.start}"]
@@ -185,11 +185,11 @@ def test_a_week_that_shrank_after_an_interruption_counts_only_its_own_rows(org: 
     assert (outcome.created, outcome.unchanged, outcome.rows) == (10, 0, 10)
 
 
-def test_a_guard_keeps_too_many_updates_back_unless_forced(org: Org):
+def test_a_guard_keeps_too_many_updates_back_unless_overridden(org: Org):
     org.sync([1] * 10)
     with pytest.raises(Conflict, match="max_update_pct"):
         org.sync([2] * 10)
-    assert org.sync([2] * 10, force=True).updated == 10
+    assert org.sync([2] * 10, override_guards=True).updated == 10
 
 
 LOST = [
@@ -280,7 +280,7 @@ def table(org: Org, name: str) -> pl.DataFrame:
 
 def test_the_lake_is_told_of_every_sync_and_every_change(org: Org):
     first = org.sync([1, 2, 3])
-    second = replace(org, run_id=uuid4()).sync([1, 5, 3, 4], force=True)
+    second = replace(org, run_id=uuid4()).sync([1, 5, 3, 4], override_guards=True)
     assert (first.created, second.created, second.updated) == (3, 1, 1)
     lines = table(org, "weekly_sync_log").sort("recorded_at").tail(2)
     assert lines.select("created", "updated", "unchanged", "refused").rows() == [(3, 0, 0, 0), (1, 1, 2, 0)]

@@ -423,6 +423,31 @@ def test_events_that_really_are_there_twice_stay_twice(extract, sandbox, events)
     assert records_of(done) == listed(events)
 
 
+class Alike:
+    """An API of so many events of one user in one second, who buys the same; as `EventsApi` is asked."""
+
+    def __init__(self, rows: int, *, total: bool = True, end: bool = True) -> None:
+        self.rows, self.total, self.end = rows, total, end
+
+    def page(self, _opens: datetime, _closes: datetime, number: int, size: int) -> bytes:
+        left = self.rows - (number - 1) * size if self.end else size
+        meta = {"meta": {"total": self.rows}} if self.total else {}
+        event = {"event_time": "2019-12-03T10:00:00Z", "event_type": "view", "user_id": "1"}
+        return json.dumps({"data": [event] * max(0, min(size, left)), **meta}).encode()
+
+
+@pytest.mark.parametrize("rows", [60, 75])
+def test_pages_full_of_events_that_are_alike_are_all_kept(tmp_path, rows):
+    done = extract_week(Alike(rows), WEEK, tmp_path, now=NOW, page_size=PAGE_SIZE, delay_seconds=0)
+    assert (done.rows_fetched, len(records_of(done))) == (rows, rows)
+
+
+@pytest.mark.parametrize("api", [Alike(75, total=False), Alike(75, end=False), Alike(90, end=False)])
+def test_pages_that_are_alike_are_refused_where_nothing_says_how_many_there_are(tmp_path, api):
+    with pytest.raises(UnexpectedAnswer, match=r"page 2 has the events of page 1|gave"):
+        extract_week(api, WEEK, tmp_path, now=NOW, page_size=PAGE_SIZE, delay_seconds=0)
+
+
 def test_an_api_that_refuses_the_page_behind_the_last_is_at_its_end(extract, sandbox, events):
     events.set_week(WEEK.start, rows=60)
     sandbox.faults.script(LIST_EVENTS, "status", status=404, after=2)

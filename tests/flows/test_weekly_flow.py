@@ -44,6 +44,7 @@ from treadle.sandbox.faults import FaultRule
 WEEK = week_of(date(2019, 12, 2))
 ADA = WeekOptions("ada")
 FORCED = dataclasses.replace(ADA, force=True)
+OVERRIDING = dataclasses.replace(FORCED, override_guards=True)
 __all__ = ["open_weekly", "weekly"]  # fixtures
 
 
@@ -86,7 +87,7 @@ def test_a_forced_run_that_failed_is_not_skipped_as_done(weekly, open_weekly, en
     make_all_differ(environment)
     environment.cloud.faults.script("salesforce.UpsertCollection", "status", times=None, after=1, status=403)
     with pytest.raises(Throttled):
-        run_week(weekly, WEEK, FORCED)
+        run_week(weekly, WEEK, OVERRIDING)
     environment.cloud.faults.clear()
     assert [run.status for run in weekly.state.runs_of_week(WEEK)] == [RunStatus.FAILED, RunStatus.SUCCESS]
     assert [each.action for each in plan_backfill(weekly, WEEK.start, WEEK.end)] == ["run"]
@@ -114,11 +115,11 @@ def test_a_forced_sync_that_was_interrupted_is_gone_on_with_by_its_stage_alone(w
     first = run_week(weekly, WEEK, ADA)
     make_all_differ(environment)
     with pytest.raises(Stopping):
-        run_week(weekly, WEEK, FORCED, check=stopping_after_a_part(environment))
+        run_week(weekly, WEEK, OVERRIDING, check=stopping_after_a_part(environment))
     left = weekly.state.runs_of_week(WEEK)[0]
     assert left.status is RunStatus.STARTED
     asked = len(api_calls(environment))
-    outcome = run_stage(weekly, WEEK, Stage.SYNC, FORCED)
+    outcome = run_stage(weekly, WEEK, Stage.SYNC, dataclasses.replace(ADA, override_guards=True))
     assert (outcome.run_id, outcome.status, outcome.stages) == (left.run_id, RunStatus.SUCCESS, (Stage.SYNC,))
     assert (outcome.updated, outcome.unchanged, len(api_calls(environment))) == (first.created, 0, asked)
     assert weekly.state.get_run(first.run_id).status is RunStatus.SUPERSEDED
@@ -129,20 +130,24 @@ def test_what_a_guard_has_stopped_is_sent_by_the_stage_that_it_names(weekly, env
     first = run_week(weekly, WEEK, ADA)
     make_all_differ(environment)
     with pytest.raises(Stopping):
-        run_week(weekly, WEEK, FORCED, check=stopping_after_a_part(environment))
+        run_week(weekly, WEEK, OVERRIDING, check=stopping_after_a_part(environment))
     left, asked = weekly.state.runs_of_week(WEEK)[0], len(api_calls(environment))
     with pytest.raises(Conflict, match="guard") as objected:
         run_week(weekly, WEEK, ADA)
     assert "treadle weekly stage salesforce-sync" in objected.value.hint
+    assert "--override-guards" in objected.value.hint
+    with pytest.raises(Conflict, match="guard"):
+        run_stage(weekly, WEEK, Stage.SYNC, FORCED)
     assert weekly.state.get_run(left.run_id).status is RunStatus.FAILED
-    outcome = run_stage(weekly, WEEK, Stage.SYNC, FORCED)
+    outcome = run_stage(weekly, WEEK, Stage.SYNC, dataclasses.replace(ADA, override_guards=True))
     assert (outcome.status, outcome.updated + outcome.unchanged, outcome.rows_fetched) == (
         RunStatus.SUCCESS,
         first.created,
         first.rows_fetched,
     )
     assert len(api_calls(environment)) == asked
-    assert [run.status for run in weekly.state.runs_of_week(WEEK)] == [RunStatus.SUCCESS, RunStatus.FAILED, RunStatus.SUPERSEDED]
+    failed = [RunStatus.FAILED] * 2
+    assert [run.status for run in weekly.state.runs_of_week(WEEK)] == [RunStatus.SUCCESS, *failed, RunStatus.SUPERSEDED]
 
 
 @pytest.mark.parametrize("stage", [None, Stage.EXTRACT, Stage.QUALITY_GATE])

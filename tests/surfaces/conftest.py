@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,33 @@ def screen(environment: LocalEnvironment, tmp_path: Path) -> Callable[..., list[
         return [line.rstrip() for line in re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown).splitlines()]
 
     return show
+
+
+@pytest.fixture
+def answers_at_a_terminal(environment: LocalEnvironment, tmp_path: Path) -> Callable[..., AbstractContextManager[Any]]:
+    """`treadle …` with a terminal for everything: yields the process, and what waits until it has written something and returns all it wrote."""
+
+    @contextmanager
+    def asked(*arguments: str) -> Iterator[tuple[subprocess.Popen[bytes], Callable[[bytes], bytes]]]:
+        ours, theirs = pty.openpty()
+        environ = _environ(environment.state) | {"COLUMNS": "100", "TERM": "dumb"}
+        shown = b""
+
+        def said_until(awaited: bytes) -> bytes:
+            nonlocal shown
+            while awaited not in shown:
+                more = _read(ours)
+                assert more, f"{awaited!r} was never written, but {shown!r}"
+                shown += more
+            return shown
+
+        command = [sys.executable, "-m", "treadle", *arguments]
+        with subprocess.Popen(command, cwd=tmp_path, env=environ, stdin=theirs, stdout=theirs, stderr=theirs) as process:
+            os.close(theirs)
+            yield process, said_until
+        os.close(ours)
+
+    return asked
 
 
 def _environ(state: Path | None) -> dict[str, str]:

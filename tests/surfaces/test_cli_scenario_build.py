@@ -233,6 +233,16 @@ def test_a_workspace_that_is_not_there_is_not_found(scenario, archive):
         assert scenario("plan", file, "--workspace", name).code == NOT_FOUND
 
 
+def test_ctrl_c_at_the_question_ends_quietly_and_nothing_is_sent(archive, workspace, environment, answers_at_a_terminal):
+    command = ("scenario", "apply", archive("a.tar.gz", shop("unanswered")), "--workspace", workspace)
+    with answers_at_a_terminal(*command) as (asking, said_until):
+        said_until(b"? [y/N]")
+        asking.send_signal(signal.SIGINT)
+        said = said_until(b"Interrupted.")
+        assert asking.wait(timeout=60) == EXIT_CODES[KeyboardInterrupt]
+    assert (b"Traceback" in said, b"Aborted" in said, jobs_of(environment, workspace)) == (False, False, 0)
+
+
 def test_unknown_scenarios_are_not_found(scenario):
     for command in (("show", "none"), ("query", "none", "MATCH (n) RETURN n"), ("docs", "none"), ("destroy", "none", "--yes")):
         answer = scenario(*command)
@@ -243,7 +253,7 @@ def test_lists_fit_a_terminal_and_cannot_steer_it(scenario, archive, workspace, 
     hostile = "ShopId,City\nS1,\x1b]0;owned\x07\x1b[31mSydney [bold]\nS2,Perth\n"
     assert scenario("apply", archive("a.tar.gz", shop("on-screen", Shop_csv=hostile)), "--workspace", workspace, "--yes").code == 0
     cities = scenario("query", "on-screen", "MATCH (s:Shop) RETURN s.City AS city").out
-    assert ("\x1b" in cities, "\x07" in cities, "Sydney [bold]" in cities) == (False, False, True)
+    assert ("\x1b" in cities, "\x07" in cities, "\\x1b]0;owned\\x07\\x1b[31mSydney [bold]" in cities) == (False, False, True)
     for command in (("ls",), ("jobs",), ("show", "on-screen"), ("query", "on-screen", "MATCH (s:Shop) RETURN s")):
         lines = screen("scenario", *command)
         assert lines, command

@@ -203,9 +203,15 @@ def test_a_plan_says_that_a_guard_objects_and_that_the_allowance_is_not_enough(w
         connection.execute(
             """UPDATE treadle.weekly_acknowledged SET row_hash_hi = row_hash_hi + 1, fields = fields || '{"Total_Spend_Week__c": "77777.00"}'"""
         )
+        connection.execute(
+            """INSERT INTO treadle.weekly_acknowledged
+            SELECT target, 'gone', week_start, week_end, hash_scheme, row_hash_hi, row_hash_lo, fields, 'gone', created_by_us, acknowledged_at, sync_id
+              FROM treadle.weekly_acknowledged LIMIT 1"""
+        )
     enough = weekly("plan", *WEEK)
+    assert "1 record is in Salesforce that this week's customers no longer have" in " ".join(enough.err.split())
     assert (enough.code, "the guard max_update_pct objects" in enough.err, "allowance" in enough.err) == (0, True, False), enough.err
-    assert "treadle weekly stage salesforce-sync --week-start 2019-12-02 --week-end 2019-12-08 --force" in enough.err
+    assert "treadle weekly stage salesforce-sync --week-start 2019-12-02 --week-end 2019-12-08 --force --override-guards" in enough.err
     daily, used = environment.cloud.salesforce.options.daily, environment.cloud.salesforce.allocations.used()
     kept = dict(daily)
     daily["DailyApiRequests"] = used["DailyApiRequests"] + 5
@@ -215,7 +221,9 @@ def test_a_plan_says_that_a_guard_objects_and_that_the_allowance_is_not_enough(w
         daily.update(kept)
     assert short.code == 0, short.err
     assert "Warning: today's allowance of Salesforce is not enough: 4 API requests are needed" in short.err
-    sent = weekly("stage", "salesforce-sync", *WEEK, "--force", "--json")
+    held = weekly("stage", "salesforce-sync", *WEEK, "--force")
+    assert (held.code, "max_update_pct" in held.err) == (1, True), held.err
+    sent = weekly("stage", "salesforce-sync", *WEEK, "--force", "--override-guards", "--json")
     assert (sent.code, sent.data["updated"]) == (0, sum(first.data[name] for name in COUNTS)), sent.err
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import tracemalloc
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,15 +16,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from treadle.api.config import ApiSettings
+from treadle.api.incoming import receiving
 from treadle.api.metrics import Metrics
 from treadle.api.multipart import Form, received
-from treadle.api.problems import HttpProblem
+from treadle.api.problems import HttpProblem, TooManyRequests
+from treadle.control.access import Role, local_principal
 from treadle.errors import Conflict, InvalidInput, Unavailable
 
 MIB = 1024**2
 EDGE = "edge-of-a-part"
+ADA, BEN = (local_principal(name, Role.OPERATOR) for name in ("ada", "ben"))
 KIND = f"multipart/form-data; boundary={EDGE}"
 FORM = Form({"scenario_name": 20, "overwrite": 5}, ("graph", "runbooks"), 3 * MIB, Path("/nowhere"))
+
+
+def shared_of(settings: ApiSettings | None = None) -> Any:
+    return SimpleNamespace(settings=settings or ApiSettings(), metrics=Metrics(), receiving=Counter())
 
 
 def part(name: str, content: bytes | str, filename: str | None = None, *more: str) -> bytes:
@@ -45,12 +53,14 @@ def read(
     headers: Mapping[str, str] | None = None,
     settings: ApiSettings | None = None,
     then: Exception | None = None,
+    between_seconds: float = 0,
 ) -> tuple[dict[str, str], dict[str, tuple[str, bytes, str]]]:
     """Texts, and of each file its name, bytes and SHA-256. then: instead of the end of the body, nothing comes (TimeoutError)."""
     pieces = [body] if isinstance(body, bytes) else list(body)
     messages = [{"type": "http.request", "body": piece, "more_body": True} for piece in pieces]
 
     async def receive() -> Mapping[str, Any]:
+        await asyncio.sleep(between_seconds)
         if messages:
             return messages.pop(0)
         if then is not None:
@@ -60,13 +70,13 @@ def read(
     async def read_all() -> tuple[dict[str, str], dict[str, tuple[str, bytes, str]]]:
         raw = [(b"content-type", kind.encode("latin-1")), *((key.encode(), value.encode()) for key, value in (headers or {}).items())]
         request = Request({"type": "http", "method": "POST", "path": "/", "headers": raw, "query_string": b""}, receive)
-        shared: Any = SimpleNamespace(settings=settings or ApiSettings(), metrics=Metrics(), receiving=0)
+        shared = shared_of(settings)
         try:
-            async with received(request, shared, replace(wanted, scratch=scratch)) as came:
-                assert shared.receiving == 1
+            async with received(request, shared, ADA, replace(wanted, scratch=scratch)) as came:
+                assert shared.receiving.total() == 1
                 return came.texts, {name: (file.filename, file.read(), file.sha256) for name, file in came.files.items()}
         finally:
-            assert shared.receiving == 0
+            assert shared.receiving.total() == 0
 
     try:
         return asyncio.run(read_all())
@@ -196,8 +206,7 @@ def test_a_large_file_is_never_whole_in_memory(tmp_path):
             return {"type": "http.request", "body": piece, "more_body": bool(piece)}
 
         request = Request({"type": "http", "method": "POST", "path": "/", "headers": [(b"content-type", KIND.encode())]}, receive)
-        shared: Any = SimpleNamespace(settings=ApiSettings(), metrics=Metrics(), receiving=0)
-        async with received(request, shared, replace(FORM, file_bytes=100 * MIB, scratch=tmp_path)) as came:
+        async with received(request, shared_of(), ADA, replace(FORM, file_bytes=100 * MIB, scratch=tmp_path)) as came:
             return came.files["graph"].size_bytes
 
     tracemalloc.start()
@@ -222,6 +231,31 @@ def test_a_sender_that_falls_silent_is_let_go(tmp_path):
     with pytest.raises(HttpProblem) as refused:
         read(part("graph", b"x", "a"), tmp_path, settings=ApiSettings(stall_seconds=0.05), then=TimeoutError())
     assert refused.value.status_code == 408
+
+
+def test_a_sender_of_drops_is_let_go_and_nothing_of_its_files_is_kept(tmp_path):
+    """`read` looks whether a file is left, and whether the turn is free. Each drop comes long before the deadline for silence."""
+    drops = [part("graph", LARGE, "a")[:-2], *[b"x"] * 5_000]
+    with pytest.raises(HttpProblem, match="Fewer than 16,384 bytes a second came; nothing was kept") as refused:
+        read(drops, tmp_path, settings=ApiSettings(stall_seconds=0.5), between_seconds=0.005)
+    assert (refused.value.status_code, refused.value.hint is not None) == (408, True)
+
+
+def test_who_sends_little_at_a_time_but_steadily_is_read_to_the_end(tmp_path):
+    pieces = [LARGE[start : start + 4096] for start in range(0, 100 * 4096, 4096)]
+    body = [part("graph", b"", "a")[:-2], *pieces, f"\r\n--{EDGE}--\r\n".encode()]
+    _, files = read(body, tmp_path, settings=ApiSettings(stall_seconds=0.2), between_seconds=0.005)
+    assert files["graph"][1] == b"".join(pieces)
+
+
+def test_nobody_takes_all_turns():
+    shared = shared_of(ApiSettings(uploads_at_once=3, uploads_per_principal=2))
+    with receiving(shared, ADA), receiving(shared, ADA):
+        with pytest.raises(TooManyRequests, match="ada is sending 2 uploads"), receiving(shared, ADA):
+            pytest.fail("she has a third turn")
+        with receiving(shared, BEN), pytest.raises(Unavailable, match="3 uploads"), receiving(shared, BEN):
+            pytest.fail("there was a fourth turn")
+    assert not shared.receiving
 
 
 def test_who_comes_when_all_turns_are_taken_is_asked_to_wait(tmp_path):

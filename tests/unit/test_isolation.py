@@ -1,5 +1,6 @@
 """Work in a child process: its answer or its error comes back, and no end of it harms the caller."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -9,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from treadle.errors import InvalidInput, LockHeld, OperationFailed
+from treadle.errors import InvalidInput, LockHeld, OperationFailed, Unavailable
 from treadle.flows.sales.isolation import Limits, run_isolated
 
 JOBS = """
-import os, signal, subprocess, sys, time
+import errno, os, resource, signal, subprocess, sys, time
 from pathlib import Path
-from treadle.errors import LockHeld
+from treadle.errors import InvalidInput, LockHeld
 
 def echo(**arguments):
     print("this is no answer")
@@ -43,6 +44,32 @@ def leave(code):
 def wait(pid_file):
     Path(pid_file).write_text(str(os.getpid()))
     signal.pause()
+
+def fail_in_storage(number):
+    raise OSError(number, os.strerror(number), "/lakehouse/file")
+
+def blame_the_file(number):
+    try:
+        raise OSError(number, os.strerror(number))
+    except OSError as error:
+        raise InvalidInput("orders.csv could not be read", hint="Correct that line.") from error
+
+def say_as_rust_does(text):
+    raise RuntimeError(text)
+
+def abort_with(text):
+    print(text, file=sys.stderr, flush=True)
+    os.abort()
+
+def write_much(path):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+    import polars
+    table = polars.LazyFrame({"n": range(200_000)}).select(polars.col("n").hash())
+    if path.endswith(".csv"):
+        with open(path, "wb") as file:
+            table.sink_csv(file)
+    else:
+        table.sink_parquet(path)
 
 def leave_a_child(pid_file):
     child = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
@@ -117,6 +144,49 @@ def test_a_child_that_dies_without_an_answer_is_described_by_its_end(job, argume
     with pytest.raises(InvalidInput, match=told) as caught:
         run_isolated(f"isolated_jobs:{job}", {name: int(value) for name, value in arguments.items()})
     assert caught.value.hint
+
+
+@pytest.mark.parametrize("job", ["fail_in_storage", "blame_the_file"])
+@pytest.mark.parametrize(
+    ("number", "hint"), [(errno.ENOSPC, "Free space"), (errno.EDQUOT, "Free space"), (errno.EFBIG, "Free space"), (errno.EIO, "mounted")]
+)
+def test_storage_that_is_full_or_fails_is_not_the_files_fault(job, number, hint):
+    with pytest.raises(Unavailable, match="storage") as caught:
+        run_isolated(f"isolated_jobs:{job}", {"number": int(number)})
+    assert hint in str(caught.value.hint)
+    assert caught.value.details["errno"] == number
+
+
+@pytest.mark.parametrize(
+    "text", ["No space left on device (os error 28)", "called `unwrap()` on an `Err` value: Os { code: 28, kind: StorageFull }"]
+)
+@pytest.mark.parametrize("job", ["say_as_rust_does", "abort_with"])
+def test_a_full_disk_that_only_a_text_tells_of_is_recognised(job, text):
+    with pytest.raises(Unavailable, match="is full"):
+        run_isolated(f"isolated_jobs:{job}", {"text": text})
+
+
+@pytest.mark.parametrize("name", ["large.parquet", "large.csv"])
+def test_a_table_that_does_not_fit_on_the_disk_is_told_so(tmp_path, name):
+    with pytest.raises(Unavailable, match="is full") as caught:
+        run_isolated("isolated_jobs:write_much", {"path": str(tmp_path / name)})
+    assert caught.value.details["errno"] == errno.EFBIG
+
+
+@pytest.mark.parametrize(
+    ("job", "text"),
+    [
+        ("abort_with", "<jemalloc>: arena 0 background thread creation failed (11)"),
+        ("abort_with", "memory allocation of 2108032 bytes failed"),
+        ("abort_with", "panicked: Os { code: 11, kind: WouldBlock }"),
+        ("say_as_rust_does", "can't start new thread"),
+        ("say_as_rust_does", "could not spawn threads: ThreadPoolBuildError"),
+    ],
+)
+def test_every_way_of_getting_no_memory_is_told_as_the_limit(job, text):
+    with pytest.raises(InvalidInput, match="more memory") as caught:
+        run_isolated(f"isolated_jobs:{job}", {"text": text})
+    assert "TREADLE_READ_MEMORY_MB" in str(caught.value.hint)
 
 
 def test_nothing_that_the_child_started_outlives_the_call(tmp_path):

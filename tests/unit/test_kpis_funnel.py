@@ -118,3 +118,30 @@ def test_a_funnel_file_that_makes_no_sense_is_refused(content):
 
 def test_a_funnel_file_is_read():
     assert parse_funnel({"total_visitors": 10.0, "converting_visitors": 2, "note": "x"}) == FunnelSource(10, 2)
+
+
+@pytest.mark.parametrize(
+    ("columns", "told"),
+    [
+        ({"visitors": [-5, 20, 30, 40]}, ["1 row has visitors below zero"]),
+        ({"visitors": [5, 6, 7, 8], "converting_visitors": [1, -1, -2, 1]}, ["2 rows have converting_visitors below zero"]),
+        (
+            {"visitors": [5] * 4, "converting_visitors": [100] * 4},
+            ["4 rows have more converting_visitors than visitors", "more converting visitors (100) than visitors (5)"],
+        ),
+        ({"visitors": [5] * 4, "converting_visitors": [2] * 4}, []),
+    ],
+)
+def test_numbers_of_visitors_that_cannot_be_are_warned_of(columns, told):
+    table = clean_table(FOUR_ORDERS | columns)
+    _, findings = compute_kpis(table)
+    funnel = [finding for finding in findings if finding.check == "funnel"]
+    assert [words for words, finding in zip(told, funnel, strict=True) if words not in finding.detail] == []
+    assert all(finding.severity == "warning" and not finding.passed for finding in funnel)
+
+
+def test_a_funnel_file_with_more_converting_than_coming_is_warned_of():
+    _, findings = compute_kpis(clean_table(FOUR_ORDERS), FunnelSource(5, 100))
+    assert [finding.detail for finding in findings if finding.check == "funnel"] == [
+        "The funnel has more converting visitors (100) than visitors (5)."
+    ]

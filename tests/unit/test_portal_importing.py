@@ -14,10 +14,11 @@ from treadle.flows.sales import drift
 from treadle.flows.sales.json_text import to_json
 from treadle.flows.sales.profile import FileFacts, compute_profile
 from treadle.flows.sales.verdict import Verdict
-from treadle.portal.importing import changes, checks, column_cards, column_charts, headline, progress, sources, uploading
+from treadle.portal.importing import changes, checks, column_cards, column_charts, headline, progress, sources
 from treadle.portal.importing import values as shown_values
 from treadle.portal.importing.column_cards import Order
 from treadle.portal.importing.sources import Source
+from treadle.portal.upload_limits import limits_told
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
@@ -75,10 +76,10 @@ def test_letters_that_turn_text_around_are_written_out_on_a_card():
 
 
 def test_what_becomes_of_a_file_that_is_too_large_is_said_beforehand():
-    told = uploading.limits_told(200 * 1024**2, 2 * 1024**3)
-    assert "more than 210 MB is not sent" in told
-    assert "Up to 2.1 GB" in told
-    assert "treadle" not in uploading.limits_told(1000, 1000)
+    told = limits_told(200 * 1024**2, 2 * 1024**3, "treadle files upload FILE")
+    assert "A larger file is not sent" in told
+    assert "Up to 2.1 GB, send it by `treadle files upload FILE`" in told
+    assert "treadle" not in limits_told(1000, 1000, "treadle files upload FILE")
 
 
 def test_checks_that_failed_come_first_the_gravest_before_the_others():

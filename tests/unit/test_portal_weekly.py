@@ -298,13 +298,13 @@ def test_a_plan_has_a_line_for_each_field_and_each_problem():
     update = RowChange("update", "1", (FieldChange("Tier__c", None, "gold"), FieldChange("Spend__c", "1", None)), ())
     create = RowChange("create", "2", (FieldChange("Tier__c", None, "gold"),), ())
     blocked = RowChange("blocked", "3", (), (FieldProblem("too_long", "Tier__c", "x", "is too long"),))
-    rows = change_rows([update, create, blocked, RowChange("delete", "4", (), ())])
+    rows = change_rows([update, create, blocked, RowChange("update", "4", (), ())])
     assert [(row["Action"], row["Old"], row["New"], row["Reason"]) for row in rows] == [
         ("Update", "(empty)", "gold", ""),
         ("Update", "1", "(empty)", ""),
         ("Create", "", "gold", ""),
         ("Blocked", "", "x", "is too long"),
-        ("Delete", "", "", ""),
+        ("Update", "", "", ""),
     ]
 
 

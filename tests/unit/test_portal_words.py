@@ -2,12 +2,14 @@
 
 from datetime import UTC, datetime, timedelta
 
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from treadle.portal import words
+from treadle.portal.result_table import visible_texts
 
 MARKDOWN = MarkdownIt("commonmark", {"html": True})
 
@@ -33,6 +35,19 @@ def test_no_text_of_others_becomes_anything_but_text(text):
 )
 def test_what_begins_a_list_is_taken_as_text(text, shown):
     assert words.plain(text) == shown
+
+
+def test_what_cannot_be_seen_is_written_out_in_sentences_and_in_tables():
+    assert words.plain("safe\u202egnp.exe") == "safe\\\\u202egnp.exe"
+    rows = [{"File": "safe\u202egnp.exe", "a\u200bb": None, "Rows": 3, "Status": ["x"]}]
+    assert words.visible_rows(rows) == [{"File": "safe\\u202egnp.exe", "a\\u200bb": None, "Rows": 3, "Status": ["x"]}]
+
+
+def test_a_preview_shows_what_is_hidden_and_keeps_each_column():
+    frame = pl.DataFrame({"n": [1, 2], "a\u200b": ["x\u202ey", None]})
+    assert visible_texts(frame).to_dict(as_series=False) == {"n": [1, 2], "a\\u200b": ["x\\u202ey", None]}
+    alike = pl.DataFrame({"a\u200b": ["x"], "a\\u200b": ["y"]})
+    assert visible_texts(alike).columns == alike.columns
 
 
 @pytest.mark.parametrize(

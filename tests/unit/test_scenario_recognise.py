@@ -6,7 +6,9 @@ import shutil
 import pytest
 from tests.unit.scenario_archives import SCHEMA, small, tar_gz, telco
 
+from treadle.flows.scenario.check import check_scenario
 from treadle.flows.scenario.recognise import parts_of
+from treadle.flows.scenario.schema_files import read_manifest
 
 MANIFEST = """name: noc
 display_name: NOC
@@ -49,7 +51,25 @@ def test_a_schema_without_its_tables_beside_telemetry_is_no_graph(parts):
 
 def test_a_manifest_whose_files_are_missing_is_left_to_the_check_of_a_graph(parts):
     assert parts(tar_gz({"scenario.yaml": MANIFEST})) == ("graph",)
-    assert parts(tar_gz({"scenario.yaml": "name: [", "x.csv": "a\n"})) == ("graph",)
+
+
+def test_of_telemetry_whose_manifest_cannot_be_read_only_that_is_told(parts, tmp_path):
+    """Nobody knows whether a schema is missing."""
+    archive = tar_gz({"scenario.yaml": "name: [", "data/telemetry/x.csv": "a\n1\n"})
+    assert parts(archive) == ("telemetry",)
+    folder = tmp_path / "checked"
+    folder.mkdir()
+    found = check_scenario(io.BytesIO(archive), folder, only="telemetry").faults
+    assert [fault.where.split(" ")[0] for fault in found] == ["scenario.yaml"]
+    assert parts(tar_gz({"scenario.yaml": "name: [", "graph_schema.yaml": SCHEMA})) == ("graph",)
+
+
+def test_two_telemetry_tables_of_one_name_are_a_fault(tmp_path):
+    second = "{name: Alerts, csv_file: More.csv}, {name: alerts, csv_file: Other.csv}"
+    manifest = MANIFEST.replace("numeric_fields: []}", f"numeric_fields: []}}, {second}")
+    faults = read_manifest(manifest.encode())
+    assert [(fault.code, fault.where) for fault in faults] == [("schema_invalid", "scenario.yaml line 6")]
+    assert "'Alerts' is there already, of Alerts.csv; here it is of More.csv" in faults[0].message
 
 
 def test_what_cannot_be_read_is_left_to_the_check_of_a_graph(parts):

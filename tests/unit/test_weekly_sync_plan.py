@@ -98,7 +98,7 @@ def _nothing():
 
 
 def _counts(plan):
-    return {name: getattr(plan, name) for name in ("create", "update", "unchanged", "blocked", "delete") if getattr(plan, name)}
+    return {name: getattr(plan, name) for name in ("create", "update", "unchanged", "blocked", "kept") if getattr(plan, name)}
 
 
 def _rows(plan):
@@ -141,7 +141,7 @@ def test_keys_match_as_salesforce_matches_them(plan, acknowledged, folded):
     describe = DESCRIBE if folded else _with_field("External_Signal_Id__c", case_sensitive=True)
     before = acknowledged(_metrics((0, {"external_signal_id": "ABC_2019-12-02"})))
     after = plan(_metrics((0, {"external_signal_id": "abc_2019-12-02"})), before, describe=describe)
-    assert _counts(after) == ({"unchanged": 3} if folded else {"create": 1, "unchanged": 2})
+    assert _counts(after) == ({"unchanged": 3} if folded else {"create": 1, "unchanged": 2, "kept": 1})
 
 
 @pytest.mark.parametrize(
@@ -188,12 +188,21 @@ def test_what_may_not_be_created_or_updated_blocks_that_action_alone(plan, ackno
     before = acknowledged(_metrics())
     metrics = _metrics((0, {"customer_tier": "HIGH"}), (1, {"external_signal_id": "new"}))
     read_only = plan(metrics, before, describe=_with_field("Customer_Tier__c", updateable=False))
-    assert (_counts(read_only), read_only.blocked_by_rule) == ({"create": 1, "blocked": 1, "unchanged": 1}, {"not_updateable": 1})
+    assert (_counts(read_only), read_only.blocked_by_rule) == (
+        {"create": 1, "blocked": 1, "unchanged": 1, "kept": 1},
+        {"not_updateable": 1},
+    )
     no_create = plan(metrics, before, describe=_with_field("Customer_Tier__c", createable=False))
-    assert (_counts(no_create), no_create.blocked_by_rule) == ({"update": 1, "blocked": 1, "unchanged": 1}, {"not_createable": 1})
+    assert (_counts(no_create), no_create.blocked_by_rule) == (
+        {"update": 1, "blocked": 1, "unchanged": 1, "kept": 1},
+        {"not_createable": 1},
+    )
     owner = replace(DESCRIBE.fields["Customer_Tier__c"], name="Region__c", nillable=False)
     missing = plan(metrics, before, describe=replace(DESCRIBE, fields={**DESCRIBE.fields, "Region__c": owner}))
-    assert (_counts(missing), missing.blocked_by_rule) == ({"update": 1, "blocked": 1, "unchanged": 1}, {"required_on_create": 1})
+    assert (_counts(missing), missing.blocked_by_rule) == (
+        {"update": 1, "blocked": 1, "unchanged": 1, "kept": 1},
+        {"required_on_create": 1},
+    )
 
 
 @pytest.mark.parametrize(
@@ -232,15 +241,33 @@ def test_keys_that_are_one_to_salesforce_are_blocked_and_the_rest_is_sent(plan):
     assert _counts(plan(metrics, _nothing(), describe=_with_field("External_Signal_Id__c", case_sensitive=True))) == {"create": 5}
 
 
-def test_a_collision_with_what_is_acknowledged_neither_overwrites_nor_deletes_nor_hides_what_is_gone(plan, acknowledged):
+@pytest.mark.parametrize(("one", "other"), [("Straße", "STRASSE"), ("ςΣ", "Σσ"), ("ﬁx", "FIX")])
+def test_keys_that_salesforce_may_take_for_one_are_blocked_too(plan, one, other):
+    made = plan(_metrics((0, {"external_signal_id": one}), (2, {"external_signal_id": other}), count=5), _nothing())
+    assert (_counts(made), made.blocked_by_rule) == ({"create": 3, "blocked": 2}, {"key_collides": 2})
+
+
+@pytest.mark.parametrize("newest", ["Ab", "aB"])
+def test_acknowledged_rows_of_one_record_are_no_reason_to_send_nothing(plan, acknowledged, newest):
+    """Which of them the record holds cannot be told, so it is written, once, whatever the metrics say."""
+    first, second = ({"external_signal_id": key, "total_spend_week": Decimal(spend)} for key, spend in (("Ab", 10), ("aB", 11)))
+    both = pl.concat([acknowledged(_metrics((0, first))), acknowledged(_metrics((0, second), count=1))])
+    for spend in (10, 11, 12):
+        made = plan(_metrics((0, {"external_signal_id": newest, "total_spend_week": Decimal(spend)})), both)
+        assert _counts(made) == {"update": 1, "unchanged": 2}
+        assert _rows(made)["external_id"].to_list() == [newest]
+    assert _counts(plan(_metrics(count=3).slice(1), both)) == {"unchanged": 2, "kept": 1}
+    told_apart = plan(_metrics((0, first)), both, describe=_with_field("External_Signal_Id__c", case_sensitive=True))
+    assert _counts(told_apart) == {"unchanged": 3, "kept": 1}
+
+
+def test_a_collision_with_what_is_acknowledged_neither_overwrites_nor_hides_what_is_gone(plan, acknowledged):
     before = acknowledged(_metrics((0, {"external_signal_id": "ab1"}), count=4))
     metrics = _metrics((0, {"external_signal_id": "AB1"}), (1, {"external_signal_id": "Ab1"}), (2, {"external_signal_id": "ab1"}))
-    made = plan(metrics, before, delete_missing=True)
-    assert (made.blocked_by_rule, made.delete, made.create, made.update) == ({"key_collides": 3}, 3, 0, 0)
+    made = plan(metrics, before)
+    assert (made.blocked_by_rule, made.kept, made.create, made.update) == ({"key_collides": 3}, 3, 0, 0)
     found, _ = describe_changes(made.rows_path, CUSTOMER_WEEKLY, action="blocked")
     assert [row.problems[0].reason.split(" for ")[1].split(",")[0] for row in found] == ["Ab1", "AB1", "AB1"]
-    kept = plan(metrics, before)
-    assert (kept.kept, kept.delete) == (3, 0)
 
 
 def test_a_collision_is_told_beside_what_else_is_wrong_with_the_row(plan):
@@ -304,13 +331,10 @@ def test_a_field_that_joins_the_mapping_is_sent(plan, acknowledged):
     ).changed_fields == {"Customer_Tier__c": 3}
 
 
-def test_only_rows_that_we_created_are_deleted_and_only_when_asked_for(plan, acknowledged):
-    before = acknowledged(_metrics(count=5)).with_columns(created_by_us=pl.col("external_id") != "004_2019-12-02")
-    kept = plan(_metrics(), before)
-    assert (_counts(kept), kept.kept) == ({"unchanged": 3}, 2)
-    gone = plan(_metrics(), before, delete_missing=True)
-    assert (_counts(gone), gone.kept) == ({"unchanged": 3, "delete": 1}, 1)
-    assert _rows(gone).select("action", "external_id").rows() == [("delete", "003_2019-12-02")]
+def test_records_that_the_metrics_no_longer_have_are_counted_and_stay(plan, acknowledged):
+    kept = plan(_metrics(), acknowledged(_metrics(count=5)))
+    assert _counts(kept) == {"unchanged": 3, "kept": 2}
+    assert _rows(kept).is_empty()
 
 
 def test_the_digest_seals_rows_mapping_and_policy(plan, acknowledged):
@@ -319,33 +343,33 @@ def test_the_digest_seals_rows_mapping_and_policy(plan, acknowledged):
     assert plan(metrics, before).digest == sealed
     others = [
         plan(_metrics((0, {"activity_count_week": 8})), before),
-        plan(metrics, before, delete_missing=True),
         plan(metrics, before, mapping=_policy("Customer_Tier__c", NullPolicy.LEAVE)),
         plan(metrics, _nothing()),
     ]
-    assert len({sealed, *(other.digest for other in others)}) == 5
+    assert len({sealed, *(other.digest for other in others)}) == 4
 
 
 def test_guards_trip_by_share_and_when_they_cannot_be_evaluated(plan, acknowledged):
     before, metrics = acknowledged(_metrics(count=4)), _metrics((0, {"activity_count_week": 9}))
-    assert plan(metrics, before, guards=Guards(max_update_pct=25, max_delete_pct=0)).trips == ()
+    assert plan(metrics, before, guards=Guards(max_update_pct=25)).trips == ()
     (trip,) = plan(metrics, before, guards=Guards(max_update_pct=24.9)).trips
     assert (trip.guard, "25.00 %" in trip.reason) == ("max_update_pct", True)
-    (trip,) = plan(metrics, before, guards=Guards(max_delete_pct=10), delete_missing=True).trips
-    assert trip.guard == "max_delete_pct"
-    assert len(plan(metrics, None, guards=Guards(max_update_pct=100, max_delete_pct=100)).trips) == 2
-    assert "no percentage" in check_guards(Guards(max_update_pct=float("nan")), updates=0, deletes=0, acknowledged=5)[0].reason
-    assert "cannot be evaluated" in check_guards(Guards(max_update_pct=100), updates=1, deletes=0, acknowledged=0)[0].reason
+    assert len(plan(metrics, None, guards=Guards(max_update_pct=100)).trips) == 1
+    assert plan(metrics, before, guards=Guards(max_missing_pct=25)).trips == ()
+    (trip,) = plan(metrics, before, guards=Guards(max_missing_pct=24.9)).trips
+    assert trip.guard == "max_missing_pct"
+    assert "1 records that the metrics no longer have are 25.00 %" in trip.reason
+    assert "no percentage" in check_guards(Guards(max_update_pct=float("nan")), updates=0, missing=0, acknowledged=5)[0].reason
+    assert "cannot be evaluated" in check_guards(Guards(max_update_pct=100), updates=1, missing=0, acknowledged=0)[0].reason
 
 
 def test_cost_follows_the_number_of_rows():
-    few = estimate_cost(1_999, 0, 200_000, Limits(100, 0))
+    few = estimate_cost(1_999, 200_000, Limits(100, 0))
     assert (few.channel, few.requests, few.batches, few.affordable) == (Channel.COLLECTIONS, 10, 0, True)
-    many = estimate_cost(1_000_000, 0, 250_000_000, Limits(1_000, 15_000))
+    many = estimate_cost(1_000_000, 250_000_000, Limits(1_000, 15_000))
     assert (many.channel, many.jobs, many.batches, many.affordable) == (Channel.BULK, 3, 100, True)
-    assert estimate_cost(2_000, 5_000, 100_000, Limits()).jobs == 2
-    assert estimate_cost(2_000, 0, 100_000, Limits()).affordable is None
-    short = estimate_cost(1_000_000, 0, 250_000_000, Limits(1_000, 110))
+    assert estimate_cost(2_000, 100_000, Limits()).affordable is None
+    short = estimate_cost(1_000_000, 250_000_000, Limits(1_000, 110))
     assert (short.affordable, "100 bulk batches" in short.reason) == (False, True)
     assert read_limits({"DailyApiRequests": {"Max": 5, "Remaining": 3}}) == Limits(3, None)
 
@@ -358,7 +382,7 @@ def test_rows_that_wait_as_refused_are_marked_and_not_counted_as_sent(plan, ackn
         {"action": pl.String, "external_id": pl.String, "reason": pl.String},
         orient="row",
     )
-    marked = mark_refused(made, refused, estimate_cost(1, 0, 100, Limits()))
+    marked = mark_refused(made, refused, estimate_cost(1, 100, Limits()))
     assert (marked.create, marked.update, marked.refused, marked.unchanged, marked.cost.requests) == (1, 0, 2, 1, 1)
     assert (marked.digest, marked.input_rows) == (made.digest, made.input_rows)
     after = _rows(marked)
@@ -409,14 +433,14 @@ def test_a_plan_finds_what_comparing_two_dictionaries_finds(plan, acknowledged, 
         ]
         return _metrics(*changes, count=len(rows))
 
-    made = plan(metrics(after), acknowledged(metrics(before)), delete_missing=True)
+    made = plan(metrics(after), acknowledged(metrics(before)))
     fine = {key: row for key, row in after.items() if row[1] != "GOLD"}
     same_customer = {key: sorted(before).index(key) == sorted(after).index(key) for key in before.keys() & after.keys()}
     expected = {
         "create": len(fine.keys() - before.keys()),
         "update": sum(1 for key in fine.keys() & before.keys() if before[key] != fine[key] or not same_customer[key]),
         "blocked": len(after) - len(fine),
-        "delete": len(before.keys() - after.keys()),
+        "kept": len(before.keys() - after.keys()),
     }
     assert {name: getattr(made, name) for name in expected} == expected
     assert made.input_rows == made.create + made.update + made.unchanged + made.blocked == len(after)

@@ -12,6 +12,7 @@ from treadle.control.access import Principal, Right, require
 from treadle.control.stored import storable
 from treadle.errors import Conflict, InvalidInput, NotFound
 from treadle.flows.scenario.upload_job import UploadJob
+from treadle.logs import redact
 from treadle.stores import containers
 from treadle.stores.document_store import Document, DocumentPage
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:  # what only some callers need is loaded by those
     from treadle.flows.scenario.slots import Slot
 
 _PLACE_CHARS: Final = 200  # of where in a document something is
+_LIKE_A_SECRET: Final = "what looks like a password, a token or a key"  # noqa: S105 - words about one
 
 
 def list_container(  # noqa: PLR0913 - which, and which of them
@@ -67,13 +69,13 @@ def put(  # noqa: PLR0913 - which, what, over what
     Raises:
         NotFound: there is no such container for callers.
         Conflict: they may not write it, `if_match` is not the document's etag any more, or it is there and `create_only`.
-        InvalidInput: the id cannot be used, the document is too large, has a value that cannot be kept as it is, or belongs to the scenarios
-            and is none.
+        InvalidInput: the id cannot be used, the document is too large, has a value that cannot be kept as it is or looks like a secret, or
+            belongs to the scenarios and is none.
     """
     target = f"document:{container}/{document_id}"
     with change(services, who, Right.DOCUMENTS_WRITE, "document.put", target, if_match=if_match, create_only=create_only) as entry:
         _require_writable(container)
-        _require_kept_as_sent(body)
+        _require_kept_as_sent(document_id, body)
         if container == containers.SCENARIOS:
             _require_scenario(document_id, body)
         stored = services.scenarios().documents.put(container, document_id, body, if_match=if_match, create_only=create_only)
@@ -129,27 +131,34 @@ def _require_scenario(document_id: str, body: Mapping[str, Any]) -> None:
     check_scenario_document(document_id, body)
 
 
-def _require_kept_as_sent(body: Mapping[str, Any]) -> None:
-    """Values that a store would have to change: numbers that JSON does not have, and characters that PostgreSQL refuses."""
-    waiting: list[tuple[str, Any]] = [("", body)]  # no recursion: how deep it may be is for the store to say
+def _require_kept_as_sent(document_id: str, body: Mapping[str, Any]) -> None:
+    """Values that a store would have to change: numbers that JSON does not have, characters that PostgreSQL refuses, and secrets."""
+    waiting: list[tuple[str, Any]] = [("id", document_id), ("", body)]  # no recursion: how deep it may be is for the store to say
     while waiting:
         place, value = waiting.pop()
         if isinstance(value, float) and not math.isfinite(value):
             raise _cannot_be_kept(place, "a number that JSON does not have, or that is too large")
-        if isinstance(value, str) and storable(value) != value:
-            raise _cannot_be_kept(place, "a text with NUL or half a character")
-        if isinstance(value, Mapping):
+        if isinstance(value, str):
+            _require_text(place, "a text with", value)
+        elif isinstance(value, Mapping):
             members = cast("Mapping[str, Any]", value)
-            if any(storable(name) != name for name in members):
-                raise _cannot_be_kept(place, "a member whose name has NUL or half a character")
+            for name in members:
+                _require_text(place, "a member whose name has", name)
             waiting += [(f"{place[:_PLACE_CHARS]}.{name}", item) for name, item in members.items()]
         elif isinstance(value, list):
             waiting += [(f"{place[:_PLACE_CHARS]}[{at}]", item) for at, item in enumerate(cast("list[Any]", value))]
 
 
-def _cannot_be_kept(place: str, what: str) -> InvalidInput:
+def _require_text(place: str, what: str, text: str) -> None:
+    if storable(text) != text:
+        raise _cannot_be_kept(place, f"{what} NUL or half a character")
+    if redact(text) != text:
+        raise _cannot_be_kept(place, f"{what} {_LIKE_A_SECRET}", hint="Leave it out; Treadle stores no secret.")
+
+
+def _cannot_be_kept(place: str, what: str, *, hint: str = "Send null, or what is meant.") -> InvalidInput:
     field = place.removeprefix(".")[:_PLACE_CHARS] or "the document"
-    return InvalidInput(f"{field!a} cannot be kept as it is: {what}.", hint="Send null, or what is meant.", details={"field": field})
+    return InvalidInput(f"{field!a} cannot be kept as it is: {what}.", hint=hint, details={"field": field})
 
 
 def _require_no_filter(where: Mapping[str, str] | None) -> None:

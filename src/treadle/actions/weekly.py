@@ -50,7 +50,12 @@ def run(  # noqa: PLR0913 - as flow.run_week
     services: Services, who: Principal, week: Week, options: WeekOptions, *, report: Report = nobody_listens, check: Check = nobody_objects
 ) -> WeekOutcome:
     """Run a week in this process; right `runs:start`. Raises as `flow.run_week`."""
-    asked = {"force": options.force, "local_only": options.local_only, "dry_run": options.dry_run}
+    asked = {
+        "force": options.force,
+        "override_guards": options.override_guards,
+        "local_only": options.local_only,
+        "dry_run": options.dry_run,
+    }
     with change(services, who, Right.RUNS_START, "weekly.run", f"week:{week}", **asked) as entry:
         outcome = flow.run_week(services.weekly(), week, options, report=report, check=check)
         entry.note(run_id=outcome.run_id and str(outcome.run_id), status=outcome.status, skipped=outcome.skipped)
@@ -68,7 +73,8 @@ def run_stage(  # noqa: PLR0913 - as flow.run_stage
     check: Check = nobody_objects,
 ) -> WeekOutcome:
     """Do one stage in this process; right `runs:start`. Raises as `flow.run_stage`."""
-    with change(services, who, Right.RUNS_START, "weekly.stage", f"week:{week}", stage=stage, force=options.force) as entry:
+    asked = {"stage": stage, "force": options.force, "override_guards": options.override_guards}
+    with change(services, who, Right.RUNS_START, "weekly.stage", f"week:{week}", **asked) as entry:
         outcome = flow.run_stage(services.weekly(), week, stage, options, report=report, check=check)
         entry.note(run_id=outcome.run_id and str(outcome.run_id), status=outcome.status, skipped=outcome.skipped)
         return outcome
@@ -85,7 +91,7 @@ def plan(
 def plan_changes(  # noqa: PLR0913 - of which plan, which rows
     services: Services, who: Principal, plan_made: SyncPlan, *, action: str | None = None, offset: int = 0, limit: int = 20
 ) -> tuple[list[RowChange], int]:
-    """Rows of a plan for people, field by field, and how many there are; right `runs:read`. action: create, update, delete or blocked."""
+    """Rows of a plan for people, field by field, and how many there are; right `runs:read`. action: create, update, blocked or refused."""
     del services  # the plan's rows are a file
     require(who, Right.RUNS_READ)
     return describe_changes(plan_made.rows_path, CUSTOMER_WEEKLY, action=action, offset=offset, limit=limit)
@@ -109,7 +115,8 @@ def backfill(  # noqa: PLR0913 - as backfill.run_backfill
 ) -> list[WeekOutcome]:
     """Run the weeks of a plan in this process; right `runs:start`. Raises as `flow.run_week`; the weeks before stay done."""
     span = f"weeks:{weeks[0].week.start}…{weeks[-1].week.end}" if weeks else "weeks:none"
-    with change(services, who, Right.RUNS_START, "weekly.backfill", span, force=options.force, weeks=len(weeks)) as entry:
+    asked = {"force": options.force, "override_guards": options.override_guards, "weeks": len(weeks)}
+    with change(services, who, Right.RUNS_START, "weekly.backfill", span, **asked) as entry:
         outcomes = backfills.run_backfill(services.weekly(), weeks, options, on_week=on_week, report=report, check=check)
         entry.note(run=len([outcome for outcome in outcomes if not outcome.skipped]))
         return outcomes

@@ -54,7 +54,7 @@ class Building:
     async def started(self) -> tuple[UUID, bool]:
         """Read the form and start the job; its id, and whether an earlier request with this key had started it."""
         form = await run_in_threadpool(self._form)
-        async with received(self._request, self._shared, form) as came:
+        async with received(self._request, self._shared, self._who, form) as came:
             return await run_in_threadpool(self._start, came)
 
     def _form(self) -> Form:

@@ -28,7 +28,9 @@ class ApiSettings:
     request_seconds: float = 60  # for an answer to begin; uploads and event streams have rules of their own
     stall_seconds: float = 30  # an upload that brings nothing, or a listener that takes nothing, for so long is let go
     streams_per_principal: int = 20
-    uploads_at_once: int = 8  # PATCHes under way in this process; each holds a piece of a few megabytes
+    uploads_at_once: int = 8  # bodies that this process takes at once; each holds a piece of a few megabytes
+    uploads_per_principal: int = 4  # of these, so that nobody takes all
+    slowest_bytes_per_second: int = 16 * 1024  # over `stall_seconds` of waiting; a turn is for who sends
     poll_seconds: float = 0.1  # between two looks for new events, while anybody listens
     ping_seconds: float = 15
     verifier: TokenVerifier | None = None  # None: API tokens only

@@ -3,6 +3,7 @@
 A route names its right once, by `needs(...)`; the OpenAPI shows it as `x-right` and the door reads it from there, so neither can be forgotten.
 """
 
+from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Annotated, Any, Final, cast
 
@@ -41,7 +42,7 @@ class App:
         self.sign_in = SignIn(services.own, settings)
         self.rate = RateLimit(settings.rate_limit)
         self.readiness = Readiness(services)
-        self.receiving = 0  # uploads under way, on the event loop's thread alone
+        self.receiving: Counter[str] = Counter()  # uploads under way by their senders' subjects, on the event loop's thread alone
 
 
 def needs(right: Right | str, action: str | None = None, target: str = "") -> dict[str, Any]:

@@ -20,6 +20,7 @@ from treadle.api.guard import App
 from treadle.api.incoming import IncomingBody, receiving
 from treadle.api.limits import declared_length
 from treadle.api.problems import HttpProblem
+from treadle.control.access import Principal
 from treadle.errors import InvalidInput, Unavailable
 
 KIND: Final = "multipart/form-data"
@@ -76,18 +77,18 @@ class Received:
 
 
 @asynccontextmanager
-async def received(request: Request, shared: App, form: Form) -> AsyncGenerator[Received]:
+async def received(request: Request, shared: App, who: Principal, form: Form) -> AsyncGenerator[Received]:
     """Read the body of a request as this form; its files are there as long as the context lasts.
 
     Raises:
-        HttpProblem: 400 the body is no such form, 408 it stopped coming, 413 it is too large, 415 it is of another kind.
+        HttpProblem: 400 the body is no such form, 408 it stopped coming or came too slowly, 413 it is too large, 415 it is of another kind.
         InvalidInput: a part is not asked for, comes twice, or is not what it should be.
-        Unavailable: too many uploads at this moment, or no room on the disk.
+        TooManyRequests, Unavailable: too many uploads of this principal, or of all, at this moment; or no room on the disk.
     """
     boundary = _boundary(request)
     if declared_length(request.headers) > form.most_bytes:
         raise _too_large("The body", form.most_bytes)
-    with receiving(shared):
+    with receiving(shared, who):
         parts = _Parts(form, boundary)
         try:
             await _read(request, shared, form, parts)
@@ -97,14 +98,14 @@ async def received(request: Request, shared: App, form: Form) -> AsyncGenerator[
 
 
 async def _read(request: Request, shared: App, form: Form, parts: "_Parts") -> None:
-    body = IncomingBody(request, form.most_bytes, shared.settings.stall_seconds, _PIECE_BYTES)
+    body = IncomingBody(request, form.most_bytes, shared.settings, _PIECE_BYTES)
     async for piece in body.pieces():
         await run_in_threadpool(parts.feed, piece)
         shared.metrics.upload_bytes.inc(len(piece))
     if body.too_long:
         raise _too_large("The body", form.most_bytes)
     if body.cut:
-        raise HttpProblem(408, "No bytes came for a while; nothing was kept.", hint="Send it again, on a connection that holds.")
+        raise HttpProblem(408, f"{body.cut}; nothing was kept.", hint="Send it again, on a connection that holds.")
     parts.end()
 
 

@@ -89,7 +89,7 @@ def resume_upload(services: With, who: Who, upload_id: UploadId) -> Response:
 async def send_piece(request: Request, shared: Shared, who: Who, upload_id: UploadId, upload_offset: Offset) -> Response:
     """Send bytes, any number, from where the upload is. What arrives before a connection is cut is kept: ask for the offset and go on."""
     _require_bytes(request)
-    with receiving(shared):
+    with receiving(shared, who):
         receiver = await run_in_threadpool(uploads.receive, shared.services, who, upload_id, upload_offset)
         try:
             return await _receive(request, shared, receiver)
@@ -125,7 +125,7 @@ async def _receive(request: Request, shared: App, receiver: Receiver) -> Respons
     """Bring the body to the lake, piece by piece; flush what came, however it ended."""
     room = receiver.upload.size_bytes - receiver.offset
     _require_room(request, room, receiver)
-    body = IncomingBody(request, room, shared.settings.stall_seconds, PIECE_BYTES)
+    body = IncomingBody(request, room, shared.settings, PIECE_BYTES)
     try:
         async for piece in body.pieces():
             await run_in_threadpool(receiver.append, piece)
@@ -139,7 +139,7 @@ async def _receive(request: Request, shared: App, receiver: Receiver) -> Respons
     if body.cut:
         raise HttpProblem(
             408,
-            f"No bytes came for a while; {offset:,} are kept.",
+            f"{body.cut}; {offset:,} bytes are kept.",
             hint="Go on from `offset`.",
             headers=headers,
             details={"offset": offset},

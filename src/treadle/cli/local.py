@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import structlog
 import typer
 
+from treadle.actions import connections
 from treadle.cli.options import Json
 from treadle.cli.output import reported, say, show_json
 from treadle.cli.sample_runs import SUPERSTORE_COLUMNS, ask_for_sample_weeks, run_sample, sample_files, wait_for_sample_weeks
@@ -69,6 +70,7 @@ def up(
     _require_folder(state)
     with _logs_in(state / "logs" / "up.jsonl"), local_environment(state, announced=False) as environment, contextlib.ExitStack() as running:
         url = _start_processes(environment, running, stop)
+        _connect_workspace(environment)
         if with_samples:
             _run_samples(environment)
         _write_env(environment.state / STATE_FILE_NAME, {**environment.values, "TREADLE_PORTAL_URL": url, "TREADLE_API_URL": f"{url}/api"})
@@ -263,6 +265,14 @@ def _start_processes(environment: LocalEnvironment, running: contextlib.ExitStac
     host, port = environment.settings.api_host, environment.settings.api_port
     wait_until_listening(host, port, stop)
     return f"http://{host}:{port}"
+
+
+def _connect_workspace(environment: LocalEnvironment) -> None:
+    """The workspace of the sandbox, so that a scenario can be built from the portal at once."""
+    who = local_principal("treadle", Role.ADMIN)
+    with wired(environment.settings) as wiring:
+        if not connections.list_connections(wiring.services, who):
+            connections.add_connection(wiring.services, who, environment.settings.fabric_workspace_id)
 
 
 def _run_samples(environment: LocalEnvironment) -> None:

@@ -94,6 +94,11 @@ def upload_progress(name: str) -> Generator[Callable[[int, int], None]]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
+def counted(count: int, what: str) -> str:
+    """So many of something. what: one of them."""
+    return f"1 {what}" if count == 1 else f"{count:,} {what}s"
+
+
 def as_json(value: Any) -> Any:  # noqa: PLR0911 - one line a kind of value
     """Turn our values into what JSON has: times in ISO 8601 UTC, decimals as numbers, absent as null."""
     if is_dataclass(value) and not isinstance(value, type):

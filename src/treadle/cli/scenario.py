@@ -8,7 +8,7 @@ import typer
 
 from treadle.cli import scenario_build, scenario_look
 from treadle.cli.options import Json
-from treadle.cli.output import Markup, reported, say, show_json, stdout, waiting_for
+from treadle.cli.output import Markup, counted, reported, say, show_json, stdout, waiting_for
 from treadle.cli.tables import show_table
 from treadle.flows.scenario.check import Checked, check_scenario
 from treadle.flows.scenario.column_types import Reason
@@ -54,7 +54,7 @@ def check(
     else:
         _show(file.name, found)
     if found.faults:
-        say(f"{file.name} cannot be built: {_counted(len(found.faults), 'fault')}.")
+        say(f"{file.name} cannot be built: {counted(len(found.faults), 'fault')}.")
         raise typer.Exit(FAULTS)
 
 
@@ -165,7 +165,3 @@ def _relationship_data(name: str, rules: list[EdgeRule]) -> dict[str, Any]:
         for rule in rules
     ]
     return {"name": name, "label": first.label, "source": first.source.label, "target": first.target.label, "rules": tables}
-
-
-def _counted(count: int, what: str) -> str:
-    return f"1 {what}" if count == 1 else f"{count:,} {what}s"

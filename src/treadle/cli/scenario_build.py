@@ -11,7 +11,8 @@ from treadle.actions import scenarios
 from treadle.cli.exit_codes import EXIT_CODES, INVALID
 from treadle.cli.job_waiting import MAX_TIMEOUT, wait_for_job
 from treadle.cli.options import Json, State, User, acting, looking, say_environment, session
-from treadle.cli.output import Markup, reported, say, show_json, stderr, stdout, waiting_for
+from treadle.cli.output import Markup, counted, reported, say, show_json, stderr, stdout, waiting_for
+from treadle.cli.questions import agrees
 from treadle.cli.scenario_archives import (
     Archive,
     GraphFile,
@@ -155,7 +156,7 @@ def destroy(
             _show_removal(found)
         elif preview:
             show_json(data)
-        if preview or not _agreed(f"Remove the scenario {name} and {_counted(len(found.removed), 'thing')} in Fabric?", yes=yes):
+        if preview or not _agreed(f"Remove the scenario {name} and {counted(len(found.removed), 'thing')} in Fabric?", yes=yes):
             return
         job = scenarios.destroy(wiring.services, who, name, job_id=uuid4())
         _finish(wiring, who, job, no_wait=no_wait, timeout=timeout, data=data if json_output else None)
@@ -228,10 +229,10 @@ def _show_removal(found: DestroyPlan) -> None:
 def _leave_if_refused(found: BuildPlan) -> None:
     """With a word about why, and the exit code that says it."""
     if found.faults:
-        say(f"{found.scenario_name or 'The scenario'} cannot be built: {_counted(len(found.faults), 'fault')}.")
+        say(f"{found.scenario_name or 'The scenario'} cannot be built: {counted(len(found.faults), 'fault')}.")
         raise typer.Exit(INVALID)
     if not found.can_be_applied:
-        count = _counted(found.counts[Action.CONFLICT], "conflict")
+        count = counted(found.counts[Action.CONFLICT], "conflict")
         say(f"Nothing is sent: {count}. Rename what is in the way or what is built, or take it over with --overwrite.")
         raise typer.Exit(CONFLICTS)
 
@@ -240,7 +241,7 @@ def _question(found: BuildPlan, slots: Collection[Slot]) -> str | None:
     """None: nothing would change, so there is nothing to ask."""
     changing = found.counts[Action.CREATE] + found.counts[Action.UPDATE]
     documents = [str(slot) for slot in slots if slot in DOCUMENT_SLOTS]
-    asked = ([_counted(changing, "change")] if changing else []) + documents
+    asked = ([counted(changing, "change")] if changing else []) + documents
     return f"Carry out: {', '.join(asked)}?" if asked else None
 
 
@@ -249,7 +250,7 @@ def _agreed(question: str | None, *, yes: bool) -> bool:
         return True
     if not stderr.is_terminal:
         raise Conflict(f"{question.removesuffix('?')}: nobody is there to agree.", hint="Agree with --yes, or only look first.")
-    return typer.confirm(question, err=True)
+    return agrees(question)
 
 
 def _finish(wiring: Wiring, who: Principal, job: Job, *, no_wait: bool, timeout: float, data: dict[str, Any] | None) -> None:
@@ -286,7 +287,3 @@ def _say_end(job: Job) -> None:
 
 def _named(paths: Mapping[Slot, Path]) -> str:
     return ", ".join(dict.fromkeys(path.name for path in paths.values()))
-
-
-def _counted(count: int, what: str) -> str:
-    return f"1 {what}" if count == 1 else f"{count:,} {what}s"

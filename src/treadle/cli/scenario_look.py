@@ -4,6 +4,7 @@ import json
 from typing import Annotated, Any, Final, cast
 
 import typer
+from rich.markup import escape
 
 from treadle.actions import documents, scenarios
 from treadle.cli.options import Json, State, looking, session
@@ -13,6 +14,7 @@ from treadle.errors import InvalidInput
 from treadle.flows.scenario.records import ScenarioRecord
 from treadle.flows.scenario.slot_files import DOCUMENT_SLOTS, Slot
 from treadle.flows.scenario.upload_job import UploadJob, UploadStatus
+from treadle.visible_text import visible
 
 _VALUE_CHARS: Final = 60  # of a node or a list in a table; --json has all of it
 _STATES: Final = {
@@ -35,10 +37,18 @@ def ls(state: State = None, json_output: Json = False) -> None:
             show_json({"scenarios": found})
             return
         rows = [
-            (each.name, each.display_name, each.graph_connector, each.workspace_name, str(len(each.tables)), each.updated_at)
+            (
+                each.name,
+                Markup(status_cell(each.state)),
+                each.display_name,
+                each.graph_connector,
+                each.workspace_name,
+                _count(each),
+                each.updated_at,
+            )
             for each in found
         ]
-        heads = ("name", "title", "backend", "workspace", "tables", "updated")
+        heads = ("name", "state", "title", "backend", "workspace", "tables", "updated")
         spare = ("backend", "workspace")
         show_list(
             heads, rows, cut={"title": 20}, spare=spare, empty="No scenario was built yet. Build one with: treadle scenario apply FILE"
@@ -71,7 +81,7 @@ def query(
             return
         names = [column.name for column in answer.columns]
         rows = [[_value(row.get(column)) for column in names] for row in answer.rows]
-        show_table([_printable(name) for name in names], rows, empty="The graph has no such row.")
+        show_table([escape(visible(name)) for name in names], rows, empty="The graph has no such row.")
         if answer.rows:
             say(f"{len(answer.rows):,} row{'' if len(answer.rows) == 1 else 's'}.")
 
@@ -100,7 +110,7 @@ def docs(
             if json_output:
                 show_json({"id": read, "text": text})
             else:
-                write_out(_printable(text).rstrip("\n"))
+                write_out(visible(text.replace("\r\n", "\n"), kept="\n\t").rstrip("\n"))
             return
         wanted = (slot,) if slot else DOCUMENT_SLOTS
         if search is not None:
@@ -110,10 +120,7 @@ def docs(
         if json_output:
             show_json({"documents": [{"id": each.id, "updated_at": each.updated_at, **each.body} for each in found]})
             return
-        rows = [
-            (each.body["slot"], each.body["path"], _printable(each.body["title"]), f"{each.body['size_bytes']:,}", each.id)
-            for each in found
-        ]
+        rows = [(each.body["slot"], each.body["path"], each.body["title"], f"{each.body['size_bytes']:,}", each.id) for each in found]
         nothing = "No document has these words." if search is not None else "The scenario has no documents."
         show_list(("slot", "path", "title", "size", "id"), rows, cut={"path": 20, "title": 16}, spare=("size",), empty=nothing)
 
@@ -151,14 +158,17 @@ def _row(job: UploadJob) -> tuple[Any, ...]:
 
 def _show(found: ScenarioRecord) -> None:
     facts = {
-        "scenario": found.name, "title": found.display_name, "about": found.description.strip(), "domain": found.domain,
+        "scenario": found.name, "state": _standing(found), "title": found.display_name, "about": found.description.strip(), "domain": found.domain,
         "backend": found.graph_connector, "workspace": f"{found.workspace_name} ({found.workspace_id})", "lakehouse": found.lakehouse_name,
         "ontology": found.ontology_name, "graph model": found.graph_model_id, "KQL database": found.kql_database_name,
         "updated": local_time(found.updated_at), "job": found.job_id,
     }  # fmt: skip
-    show_table(("", ""), [(name, _printable(str(value))) for name, value in facts.items() if value], empty="")
+    show_table(("", ""), [(name, str(value)) for name, value in facts.items() if value], empty="")
     rows = [(table.name, table.kind, f"{table.rows:,}") for table in found.tables]
     show_table(("table", "of", "rows"), rows, whole=("table", "of"), gap=True, title="Tables", empty="It has no tables.")
+    if found.lost:
+        lost = [(loss.kind.replace("_", " "), loss.name, loss.taken_by) for loss in found.lost]
+        show_table(("kind", "name", "taken over by"), lost, whole=("kind", "taken over by"), gap=True, title="Lost", empty="")
     entities: list[dict[str, Any]] = list(found.model.get("entity_types", ()))
     types = [(each["label"], each["key"], ", ".join(str(item["name"]) for item in each["properties"])) for each in entities]
     if types:
@@ -168,23 +178,28 @@ def _show(found: ScenarioRecord) -> None:
         pairs = [(each["label"], each["source"], each["target"]) for each in relations]
         show_table(("relationship", "from", "to"), pairs, gap=True, title="Relationship types", empty="")
     if found.example_questions:
-        show_table(
-            ("",), [(_printable(question),) for question in found.example_questions], gap=True, title="Questions it was made for", empty=""
-        )
+        questions = [(question,) for question in found.example_questions]
+        show_table(("",), questions, gap=True, title="Questions it was made for", empty="")
+
+
+def _count(found: ScenarioRecord) -> str:
+    return str(len(found.tables))
+
+
+def _standing(found: ScenarioRecord) -> str:
+    if not found.lost:
+        return found.state
+    takers = ", ".join(sorted({loss.taken_by for loss in found.lost}))
+    return f"{found.state}: taken over by {takers}; build it again, with names of its own"
 
 
 def _value(value: Any) -> str | None:
     """A value in a table: nodes by label and properties, lists as JSON; long ones are cut."""
     if value is None or isinstance(value, str):
-        return None if value is None else _printable(value)
+        return value
     if isinstance(value, dict) and "properties" in value:
         node = cast("dict[str, Any]", value)
         labels = ", ".join(str(label) for label in node.get("labels") or ())
         value = {labels: node["properties"]} if labels else node["properties"]
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if not isinstance(value, dict | list) or len(text) <= _VALUE_CHARS else f"{text[: _VALUE_CHARS - 1]}…"
-
-
-def _printable(text: str) -> str:
-    """Without what would move the cursor or colour the terminal of who reads it."""
-    return "".join(sign for sign in text if sign.isprintable() or sign in "\n\t")

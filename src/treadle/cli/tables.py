@@ -12,7 +12,7 @@ from rich.markup import escape, render
 from rich.table import Table
 
 from treadle.cli.output import Markup, local_minute, say, stdout, write_out
-from treadle.cli.terminal_text import visible
+from treadle.visible_text import visible
 
 NUMERIC_COLUMNS: Final = ("size", "revenue", "orders", "change", "%", "figure", "distinct")
 NARROW: Final = 100  # columns; below, tables leave out what they can

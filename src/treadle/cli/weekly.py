@@ -12,15 +12,16 @@ import typer
 
 from treadle.actions import weekly
 from treadle.cli.options import Json, State, User, acting, looking, say_environment, session
-from treadle.cli.output import Markup, local_time, say, show_json, status_cell, stderr, write_out
+from treadle.cli.output import Markup, counted, say, show_json, status_cell, stderr
+from treadle.cli.questions import agrees
 from treadle.cli.tables import show_list, show_table
-from treadle.cli.terminal_text import visible
 from treadle.cli.weekly_options import (
     AdvanceOnSkip,
     Engine,
     EngineName,
     Force,
     LocalOnly,
+    OverrideGuards,
     PlannedAction,
     RunTag,
     StageName,
@@ -28,13 +29,13 @@ from treadle.cli.weekly_options import (
     WeekEnd,
     WeeklyGroup,
     WeekStart,
-    agrees,
     bars,
     chosen_week,
-    counted,
+    number,
     told,
 )
 from treadle.cli.weekly_rejects import app as rejects_app
+from treadle.cli.weekly_status import status
 from treadle.errors import Conflict, InvalidInput
 from treadle.flows.weekly.backfill import BackfillWeek
 from treadle.flows.weekly.flow import WeekOptions, WeekOutcome, not_over
@@ -49,7 +50,6 @@ _NO_ROW: Final[Mapping[PlannedAction | None, str]] = {
     None: "Nothing would change.",
     PlannedAction.CREATE: "No row would be created.",
     PlannedAction.UPDATE: "No row would be updated.",
-    PlannedAction.DELETE: "No row would be deleted.",
     PlannedAction.BLOCKED: "No row is blocked.",
     PlannedAction.REFUSED: "No row waits since it was refused.",
 }
@@ -69,6 +69,7 @@ def run(
         bool, typer.Option("--dry-run", help="Extract, judge and check only; nothing is recorded, published or sent.")
     ] = False,
     force: Force = False,
+    override_guards: OverrideGuards = False,
     local_only: LocalOnly = False,
     advance_on_skip: AdvanceOnSkip = False,
     engine: Engine = EngineName.EMBEDDED,
@@ -84,7 +85,7 @@ def run(
             _check_api(wiring, json_output=json_output)
             return
         options = _options(wiring, user, force=force, local_only=local_only, advance_on_skip=advance_on_skip, engine=engine, tag=run_tag)
-        options = _with(options, dry_run=dry_run)
+        options = _with(options, dry_run=dry_run, override_guards=override_guards)
         if only and dry_run:
             raise InvalidInput(
                 "A dry run goes through extract, transform and quality gate at once.", hint="Leave out --stage, or --dry-run."
@@ -107,6 +108,7 @@ def stage(
     week_end: WeekEnd = None,
     use_checkpoint: UseCheckpoint = False,
     force: Force = False,
+    override_guards: OverrideGuards = False,
     local_only: LocalOnly = False,
     advance_on_skip: AdvanceOnSkip = False,
     engine: Engine = EngineName.EMBEDDED,
@@ -118,6 +120,7 @@ def stage(
     """Do one stage of a week; the last one ends the run and moves the checkpoint. Each needs the one before it."""
     with session(state) as wiring:
         options = _options(wiring, user, force=force, local_only=local_only, advance_on_skip=advance_on_skip, engine=engine, tag=run_tag)
+        options = _with(options, override_guards=override_guards)
         _run(wiring, user, chosen_week(wiring, week_start, week_end, use_checkpoint, run_tag), name.stage, options, json_output=json_output)
 
 
@@ -131,7 +134,7 @@ def plan(
         PlannedAction | None,
         typer.Option(
             "--action",
-            help="List only rows that would be created, updated or deleted, that are blocked, or that wait since they were refused.",
+            help="List only rows that would be created or updated, that are blocked, or that wait since they were refused.",
         ),
     ] = None,
     limit: Annotated[int, typer.Option("--limit", min=0, max=1000, help="List so many rows at most.")] = 20,
@@ -151,6 +154,11 @@ def plan(
         return
     told_first = [("week", str(week)), ("customers", f"{metrics.rows:,}"), *((name, f"{count:,}") for name, count in counts.items())]
     show_table(("", ""), told_first, empty="")
+    if kept := outcome.plan.kept:
+        those = "record is" if kept == 1 else "records are"
+        say(
+            f"{kept:,} {those} in Salesforce that this week's customers no longer have: they stay as they are, since nothing is ever deleted there."
+        )
     cost = facts["cost"]
     say(f"It would take {counted(cost['requests'], 'request')} by {cost['channel']}.")
     if cost["affordable"] is False:
@@ -159,7 +167,7 @@ def plan(
         say(f"Warning: the guard {trip['guard']} objects: {trip['reason']}.")
     if facts["trips"]:
         days = f"--week-start {week.start} --week-end {week.end}"
-        say(f"If the plan is right, carry it out all the same with: treadle weekly stage salesforce-sync {days} --force")
+        say(f"If the plan is right, carry it out all the same with: treadle weekly stage salesforce-sync {days} --force --override-guards")
     if limit:
         listed = [(row.action, row.external_id, _changes_of(row)) for row in rows]
         show_list(("action", "record", "fields"), listed, cut={"fields": 40}, empty=_NO_ROW[action])
@@ -167,45 +175,7 @@ def plan(
             say(f"{counted(total - len(rows), 'row')} more; see them with --limit, or choose with --action.")
 
 
-@app.command("status")
-@told
-def status(
-    run_id: Annotated[
-        str | None, typer.Option("--run", help="Show one run with its stages and timeline: its id, or the beginning of it.")
-    ] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, max=500, help="So many runs at most.")] = 10,
-    state: State = None,
-    json_output: Json = False,
-) -> None:
-    """Show checkpoint, newest runs and what waits; or one run with its stages and all that happened."""
-    with session(state) as wiring:
-        if run_id is not None:
-            _show_run(wiring, run_id, json_output=json_output)
-            return
-        found = weekly.standing(wiring.services, looking(wiring), limit=limit)
-        if json_output:
-            show_json(found)
-            return
-        point = found.checkpoint
-        say(
-            "There is no checkpoint yet."
-            if point is None
-            else f"Next is {point.next}{'' if found.next_is_over else ', which is not over'}."
-        )
-        if point and found.stale:
-            say(f"Warning: the checkpoint has not moved since {local_time(point.updated_at)}, for more than 14 days.")
-        if found.waiting:
-            ends = "the end of 1 run waits" if found.waiting == 1 else f"the ends of {found.waiting:,} runs wait"
-            say(f"Warning: {ends} for the database; the next run records what waits.")
-        rows = [
-            (
-                str(each.run_id)[:8], str(each.week), Markup(status_cell(each.status)), each.started_at, _number(each.rows_fetched),
-                _number(each.rows_rejected), "yes" if each.synced else "no", each.error_message or "",
-            )
-            for each in found.runs
-        ]  # fmt: skip
-        heads = ("run", "week", "status", "started", "events", "rejected", "synced", "error")
-        show_list(heads, rows, spare=("synced", "started"), cut={"error": 16}, empty="No week was run yet.")
+app.command("status")(status)
 
 
 @app.command("backfill")
@@ -214,6 +184,7 @@ def backfill(
     first: Annotated[datetime, typer.Option("--from", formats=["%Y-%m-%d"], help="The first day of the first week.")],
     last: Annotated[datetime, typer.Option("--to", formats=["%Y-%m-%d"], help="A day of the last week.")],
     force: Force = False,
+    override_guards: OverrideGuards = False,
     local_only: LocalOnly = False,
     engine: Engine = EngineName.EMBEDDED,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
@@ -236,6 +207,7 @@ def backfill(
                 show_json({"weeks": ()})
             return
         options = _options(wiring, user, force=force, local_only=local_only, advance_on_skip=True, engine=engine, tag=None)
+        options = _with(options, override_guards=override_guards)
         say_environment(wiring.settings)
         with bars() as report:
             outcomes = weekly.backfill(
@@ -302,8 +274,8 @@ def _show_outcome(outcome: WeekOutcome) -> None:
         "status": Markup(status_cell(outcome.status or "")),
         "run": outcome.run_id,
         "stages": ", ".join(stage.lower().replace("_", " ") for stage in outcome.stages),
-        "events": _number(outcome.rows_fetched),
-        "valid": _number(outcome.rows_valid),
+        "events": number(outcome.rows_fetched),
+        "valid": number(outcome.rows_valid),
         "rejected": None if outcome.rows_rejected is None else f"{outcome.rows_rejected:,}{share}",
     }
     if Stage.SYNC in outcome.stages:
@@ -322,7 +294,7 @@ def _line(outcome: WeekOutcome) -> str:
     if outcome.skipped:
         return outcome.skipped
     counts = ", ".join(f"{count:,} {name}" for name, count in counts_of(outcome).items() if count)
-    line = f"{outcome.week}: {outcome.status}, {_number(outcome.rows_fetched)} events" + (f"; Salesforce: {counts}" if counts else "")
+    line = f"{outcome.week}: {outcome.status}, {number(outcome.rows_fetched)} events" + (f"; Salesforce: {counts}" if counts else "")
     return f"{line}\n{_warned(outcome.warning)}" if outcome.warning else line
 
 
@@ -336,7 +308,7 @@ def _show_backfill(weeks: Sequence[BackfillWeek], *, on_stderr: bool) -> None:
         for each in weeks:
             say(f"{each.week}: {each.action}, {each.why}")
         return
-    rows = [(str(each.week), each.action, each.why, _number(each.rows_fetched)) for each in weeks]
+    rows = [(str(each.week), each.action, each.why, number(each.rows_fetched)) for each in weeks]
     show_list(("week", "what", "why", "events"), rows, cut={"why": 30}, empty="")
 
 
@@ -361,29 +333,6 @@ def _check_api(wiring: Wiring, *, json_output: bool) -> None:
     say(f"{found.url} answers, and takes the key: {found.size_bytes:,} bytes in {found.answered_in_ms:,.0f} ms.")
 
 
-def _show_run(wiring: Wiring, text: str, *, json_output: bool) -> None:
-    services, who = wiring.services, looking(wiring)
-    known = weekly.standing(services, who, limit=500).runs
-    found = [run.run_id for run in known if str(run.run_id).startswith(text.lower())]
-    if len(found) != 1:
-        raise InvalidInput(
-            f"{text!a} names {'no' if not found else 'more than one'} weekly run.", hint="See them with: treadle weekly status"
-        )
-    details = weekly.run_details(services, who, found[0])
-    if json_output:
-        show_json(details)
-        return
-    rows = [
-        (stage.stage, Markup(status_cell(stage.status)), stage.started_at, _seconds(stage.started_at, stage.ended_at), _number(stage.row_count), stage.error_message or "")
-        for stage in details.stages
-    ]  # fmt: skip
-    say(f"Run {details.run.run_id} of {details.run.week}: {details.run.status}")
-    show_list(("stage", "status", "started", "seconds", "rows", "error"), rows, cut={"error": 20}, empty="No stage was begun.")
-    for event in details.events:
-        message = visible(event.message, kept="\n\t")
-        write_out(f"{local_time(event.at)}  {event.level:<7} {message}")
-
-
 def _changes_of(row: RowChange) -> str:
     """A row's fields in one line, old → new, or what blocks it."""
     if row.problems:
@@ -392,11 +341,3 @@ def _changes_of(row: RowChange) -> str:
         f"{change.field}: {change.old} → {change.new}" if row.action == "update" else f"{change.field}: {change.new}"
         for change in row.changes
     )
-
-
-def _number(count: int | None) -> str | None:
-    return None if count is None else f"{count:,}"
-
-
-def _seconds(start: datetime, end: datetime | None) -> str | None:
-    return f"{(end - start).total_seconds():,.1f}" if end else None

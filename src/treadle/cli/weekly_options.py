@@ -50,7 +50,6 @@ class PlannedAction(StrEnum):
 
     CREATE = "create"
     UPDATE = "update"
-    DELETE = "delete"
     BLOCKED = "blocked"
     REFUSED = "refused"
 
@@ -71,6 +70,9 @@ WeekEnd = Annotated[
 ]
 UseCheckpoint = Annotated[bool, typer.Option("--use-checkpoint", help="The week that comes next by the checkpoint.")]
 Force = Annotated[bool, typer.Option("--force", help="Do it again, also if it is done; a newer success takes the place of the older one.")]
+OverrideGuards = Annotated[
+    bool, typer.Option("--override-guards", help="Carry the plan for Salesforce out although a guard objects, as to too many updates.")
+]
 LocalOnly = Annotated[bool, typer.Option("--local-only", help="Neither lake nor Salesforce; the checkpoint stays.")]
 AdvanceOnSkip = Annotated[bool, typer.Option("--advance-on-skip", help="Move the checkpoint also past a week that is found done.")]
 Engine = Annotated[EngineName, typer.Option("--engine", help="What does the tables' work.")]
@@ -146,21 +148,9 @@ def dates_of(week: Week) -> str:
     return f"--week-start {week.start}" + ("" if week == week_of(week.start) else f" --week-end {week.end}")
 
 
-def counted(count: int, what: str) -> str:
-    """So many of something. what: one of them."""
-    return f"1 {what}" if count == 1 else f"{count:,} {what}s"
-
-
-def agrees(question: str) -> bool:
-    """Whether somebody at the terminal says yes. Raises KeyboardInterrupt, as Ctrl-C does anywhere else."""
-    signal.siginterrupt(signal.SIGINT, True)  # a library may have had reads go on after Ctrl-C
-    try:
-        return typer.confirm(question, err=True)
-    except typer.Abort as ended:
-        if isinstance(ended.__context__, KeyboardInterrupt):
-            stderr.print()  # the question's line ends
-            raise KeyboardInterrupt from None
-        raise
+def number(count: int | None) -> str | None:
+    """A count with its thousands set apart; None where there is none."""
+    return None if count is None else f"{count:,}"
 
 
 @contextmanager

@@ -8,13 +8,13 @@ import typer
 
 from treadle.actions import weekly
 from treadle.cli.options import Json, State, User, acting, looking, say_environment, session
-from treadle.cli.output import say, show_json, write_out
+from treadle.cli.output import counted, say, show_json, write_out
 from treadle.cli.tables import show_list, show_table
-from treadle.cli.terminal_text import visible
-from treadle.cli.weekly_options import WeekEnd, WeekStart, bars, counted, dates_of, plain_week, told
+from treadle.cli.weekly_options import WeekEnd, WeekStart, bars, dates_of, plain_week, told
 from treadle.errors import InvalidInput
 from treadle.flows.weekly.contract import REASONS
 from treadle.flows.weekly.sync_outcome import counts_of, require_all_taken
+from treadle.visible_text import visible
 
 app = typer.Typer(no_args_is_help=True, help="Events that break the contract, and rows that Salesforce refused.")
 

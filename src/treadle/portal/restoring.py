@@ -12,19 +12,20 @@ from treadle.actions import lock, runs
 from treadle.clients.onelake import LakeFile
 from treadle.control.access import Principal, Right, allowed
 from treadle.control.lock import LockState
-from treadle.control.run import Run
+from treadle.control.run import RESTORE_PREFIX, Run
 from treadle.control.states import RunStatus
-from treadle.errors import NotFound, OutcomeUnknown, TreadleError, Unavailable
+from treadle.errors import LockHeld, NotFound, OutcomeUnknown, TreadleError, Unavailable
 from treadle.flows.sales.lakehouse import CURRENT, DATA_FILES, IMPORT, RUN_METADATA, run_path
 from treadle.flows.sales.manifest import FileEntry, Manifest
 from treadle.flows.sales.published import read_published_manifest
 from treadle.portal import comparing, components, run_detail, words
 from treadle.portal.frame import zone
-from treadle.portal.importing.opened import needs_operator
+from treadle.portal.lock_taken import faster
 from treadle.portal.looking import a_look
 from treadle.portal.shared import services
 from treadle.portal.told import failed, told
-from treadle.portal.who import current
+from treadle.portal.who import current, needs_operator
+from treadle.visible_text import visible
 
 FILES: Final = (*DATA_FILES, RUN_METADATA)
 
@@ -122,7 +123,8 @@ def restore_dialog(run: Run) -> None:
         if st.button("Cancel", type="tertiary", key="restore-not"):
             st.rerun()
     if sure:
-        _restore(run)
+        with told():
+            _restore(run)
 
 
 def published() -> Published | None:
@@ -168,7 +170,7 @@ def _change(run: Run, now: Published | None) -> None:
 def _card(run: Run) -> None:
     components.status_badge(run.status)
     st.markdown(f"**Run {components.short_id(run.run_id)}**")
-    st.text(components.run_name(run))
+    st.text(visible(components.run_name(run)))
     revenue = (run.kpis or {}).get("total_revenue")
     figure = comparing.written("total_revenue", revenue) if isinstance(revenue, int | float) else words.DASH
     st.caption(f"Revenue {figure} · {words.moment(run.created_at, zone())}")
@@ -180,7 +182,7 @@ def _check_line(check: Check) -> None:
             st.badge("OK", icon=":material/check:", color="green")
         else:
             st.badge("Not now", icon=":material/close:", color="red")
-        st.text(check.told, width="stretch")
+        st.text(visible(check.told), width="stretch")
 
 
 def _restore(run: Run) -> None:
@@ -189,6 +191,11 @@ def _restore(run: Run) -> None:
     run_id: UUID = st.session_state.setdefault(kept, uuid4())
     try:
         started = runs.restore(services(), current(), run.run_id, run_id=run_id)
+    except LockHeld:
+        del st.session_state[kept]
+        held = lock.show(services(), current())
+        st.warning(faster(held, current().name, f"{RESTORE_PREFIX}{run.run_id}", zone()), icon=":material/lock:")
+        return
     except TreadleError as error:
         if not isinstance(error, OutcomeUnknown | Unavailable):
             del st.session_state[kept]  # it is known that this one did not begin, or how it ended: the next click means a new one

@@ -20,6 +20,7 @@ from treadle.portal.safe_csv import safe_csv_of_parquet
 from treadle.portal.shared import services
 from treadle.portal.told import told
 from treadle.portal.who import current
+from treadle.visible_text import visible
 
 REWRITTEN: Final = 1.5  # a CSV made safe has quotation marks round each text: the sample's grows by an eighth, and more of short texts
 
@@ -55,7 +56,19 @@ def first_rows(who: Principal, run_id: UUID, _source: Source) -> pl.DataFrame:  
     """The first rows; exact amounts as numbers that a table can show, and days without the midnight that Parquet gives them."""
     frame = results.preview(services(), who, _source).with_columns(cs.decimal().cast(pl.Float64))
     days = [name for name in frame.select(cs.datetime()).columns if (frame[name].dt.truncate("1d") == frame[name]).all()]
-    return frame.with_columns(pl.col(days).cast(pl.Date)) if days else frame
+    return visible_texts(frame.with_columns(pl.col(days).cast(pl.Date)) if days else frame)
+
+
+def visible_texts(frame: pl.DataFrame) -> pl.DataFrame:
+    """The table with nothing hidden in its texts and in the names of its columns; a name stays where another column would get the same. Pure."""
+    texts = frame.select(cs.string() | cs.categorical()).cast(pl.String)
+    told = frame.with_columns(pl.Series(name, map(_visible_or_none, texts[name]), pl.String) for name in texts.columns)
+    names = {name: visible(name) for name in frame.columns}
+    return told.rename(names) if len(set(names.values())) == len(names) else told
+
+
+def _visible_or_none(text: str | None) -> str | None:
+    return None if text is None else visible(text)
 
 
 def column_formats(frame: pl.DataFrame) -> dict[str, Any]:

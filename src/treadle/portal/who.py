@@ -53,3 +53,8 @@ def current() -> Principal:
         st.rerun()  # the frame asks for a new sign-in
         raise Unauthenticated("Nobody has signed in.", hint="Sign in.")
     return found
+
+
+def needs_operator(what: str, who: Principal) -> str:
+    """Why somebody may not do something. what: "To cancel a job". Pure."""
+    return f"{what} takes the role operator; yours is {who.role or 'none'}. Ask an admin."

@@ -1,9 +1,12 @@
 """Times, numbers and sizes as people read them. Pure."""
 
 import re
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
+
+from treadle.visible_text import visible
 
 DASH: Final = "–"
 _MEANT: Final = r"\`*_{}[]()<>#|~:$&!@"
@@ -79,6 +82,11 @@ def change(new: float | Decimal | None, old: float | Decimal | None) -> str | No
 
 
 def plain(text: object) -> str:
-    """Text of others as it is, where Markdown is read: no letter of it makes a link, an image, a colour or a formula."""
-    escaped = "".join(f"\\{letter}" if letter in _MEANT else letter for letter in " ".join(str(text).split()))
+    """Text of others as it is, where Markdown is read: no letter of it makes a link, an image, a colour or a formula, and none is hidden."""
+    escaped = "".join(f"\\{letter}" if letter in _MEANT else letter for letter in visible(" ".join(str(text).split())))
     return _LIST_MARK.sub(r"\1\\\2", _ADDRESS.sub(rf"\1{_NOTHING}", escaped.replace("\\:", f"\\:{_NOTHING}")))
+
+
+def visible_rows(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows with texts of others as a table shows them, which reads no Markdown: nothing hidden in a text or in the name of a column."""
+    return [{visible(name): visible(value) if isinstance(value, str) else value for name, value in row.items()} for row in rows]

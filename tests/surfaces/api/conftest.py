@@ -25,7 +25,7 @@ from treadle.control.migrate import migrate
 from treadle.flows.sales.lakehouse import IMPORT
 from treadle.wiring import Wiring, wired
 
-PLENTY = ApiSettings(rate_limit="1000000/minute", refused_limit="1000000/minute", streams_per_principal=300)
+PLENTY = ApiSettings(rate_limit="1000000/minute", refused_limit="1000000/minute", streams_per_principal=300, uploads_per_principal=8)
 
 
 @dataclass

@@ -160,7 +160,7 @@ def test_while_one_request_sends_another_is_refused(service, name):
     head = f"PATCH {url} HTTP/1.1\r\nHost: localhost\r\nAuthorization: {service.operator.headers['Authorization']}\r\nContent-Type: {BYTES}\r\nUpload-Offset: 0\r\nContent-Length: {len(CONTENT)}\r\n\r\n"
     with socket.create_connection((place.hostname, place.port), timeout=10) as first:
         first.sendall(head.encode() + CONTENT[:1000])
-        eventually(lambda: service.app.state.treadle.receiving == 1, what="the first request being received")
+        eventually(lambda: service.app.state.treadle.receiving.total() == 1, what="the first request being received")
         first.settimeout(2)
         with pytest.raises(TimeoutError):
             first.recv(1)  # it holds the upload: nothing else could keep its answer back for so long
@@ -182,8 +182,18 @@ def test_of_many_senders_of_the_same_piece_one_succeeds(service, name):
     assert offset_of(service, url) == 5000
 
 
-def test_a_sender_that_falls_silent_is_let_go_with_what_it_brought(service, name):
-    with serving(service.wiring, service.environment, replace(PLENTY, stall_seconds=0.3)) as other:
+def dripped(connection: socket.socket) -> bytes:
+    """What is answered to who sends one more byte whenever nothing is answered for a moment."""
+    connection.settimeout(0.02)
+    for _ in range(2_000):
+        with contextlib.suppress(TimeoutError):
+            return connection.recv(4096)
+        connection.sendall(b"x")
+    pytest.fail("it is listened to without end")
+
+
+def test_a_sender_that_falls_silent_or_sends_drops_is_let_go_with_what_it_brought(service, name):
+    with serving(service.wiring, service.environment, replace(PLENTY, stall_seconds=0.3, uploads_at_once=1)) as other:
         url = begin(other, name)
         place = urlsplit(other.url)
         head = f"PATCH {url} HTTP/1.1\r\nHost: localhost\r\nAuthorization: {other.operator.headers['Authorization']}\r\nContent-Type: {BYTES}\r\nUpload-Offset: 0\r\nContent-Length: {len(CONTENT)}\r\n\r\n"
@@ -192,6 +202,15 @@ def test_a_sender_that_falls_silent_is_let_go_with_what_it_brought(service, name
             answer = silent.recv(4096)
         assert answer.startswith(b"HTTP/1.1 408")
         assert offset_of(other, url) == 1234
+        with socket.create_connection((place.hostname, place.port), timeout=10) as slow:
+            rest = head.replace("Offset: 0", "Offset: 1234").replace(f"Length: {len(CONTENT)}", f"Length: {len(CONTENT) - 1234}")
+            slow.sendall(rest.encode() + CONTENT[1234:2000])
+            answer = dripped(slow)
+        assert answer.startswith(b"HTTP/1.1 408")
+        assert b"Fewer than 16,384 bytes a second came" in answer
+        offset = offset_of(other, url)
+        assert offset >= 2000
+        assert send(other, url, offset, CONTENT[offset:]).status_code == 204, "the one turn is free again"
 
 
 def test_a_file_is_not_replaced_while_a_run_reads_it(service, put_file):

@@ -282,7 +282,7 @@ def test_an_archive_that_is_too_large_is_refused_and_nothing_of_it_is_kept(servi
         answer = client.post("/api/upload-jobs", data={"workspace_id": workspace}, files={"graph": large})
         assert (answer.status_code, answer.json()["code"], answer.json()["limit_bytes"]) == (413, "too_large", 1024**2)
         assert client.get("/api/me").status_code == 200
-        eventually(lambda: other.app.state.treadle.receiving == 0, what="the end of the upload")
+        eventually(lambda: other.app.state.treadle.receiving.total() == 0, what="the end of the upload")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -296,7 +296,7 @@ def test_a_sender_that_goes_away_in_the_middle_leaves_nothing(service, workspace
         with socket.create_connection((place.hostname, place.port), timeout=10) as connection:
             connection.sendall(f"{head}{kind}{file}".encode() + GOOD + bytes(3 * 1024**2))
             eventually(lambda: other.app.state.treadle.metrics.upload_bytes._value.get() > 1024**2, what="the first bytes")
-        eventually(lambda: other.app.state.treadle.receiving == 0, what="the end of the upload")
+        eventually(lambda: other.app.state.treadle.receiving.total() == 0, what="the end of the upload")
     assert list(tmp_path.iterdir()) == []
     assert service.viewer.get("/api/upload-jobs", params={"workspace_id": workspace}).json()["jobs"] == []
 

@@ -97,6 +97,28 @@ def test_what_would_be_stored_as_something_else_is_refused(service, address, mem
 
 
 @pytest.mark.parametrize(
+    ("members", "field"),
+    [
+        ({"description": "Sign in with password=hunter2secret, then go on."}, "description"),
+        ({"use_cases": ["one", "Authorization: Bearer abcdefgh12345678"]}, "use_cases[1]"),
+        ({"more": {"client_secret=hunter2secret": 1}}, "more"),
+    ],
+)
+def test_a_secret_is_refused_and_not_silently_taken_out(service, address, members, field):
+    answer = service.admin.put(address, json=scenario(address, **members))
+    assert (answer.status_code, answer.json()["code"], answer.json()["field"]) == (422, "invalid_input", field), answer.text
+    assert "looks like a password, a token or a key" in answer.json()["detail"]
+    assert "hunter2secret" not in answer.text
+    assert service.viewer.get(address).status_code == 404, "it was stored all the same"
+
+
+def test_a_document_from_which_a_secret_was_taken_is_written_back(service, address):
+    """As it is read of what a build has recorded, for which the store takes secrets out."""
+    kept = service.admin.put(address, json=scenario(address, description="Sign in with password=[hidden], then go on."))
+    assert (kept.status_code, kept.json()["description"]) == (200, "Sign in with password=[hidden], then go on.")
+
+
+@pytest.mark.parametrize(
     ("members", "said"),
     [
         ({"workspace_id": ..., "updated_at": ...}, "it lacks workspace_id, updated_at"),

@@ -13,6 +13,7 @@ from treadle.control import runs
 from treadle.control.access import Role
 from treadle.errors import Unavailable
 from treadle.flows.sales.lakehouse import run_path
+from treadle.portal import restoring
 
 __all__ = ["finished_run"]
 
@@ -125,6 +126,28 @@ def test_who_may_not_restore_is_told_why_and_who_may_sees_what_will_change(finis
     assert "Its 5 files are there" in said
     assert "The lock is free" in said
     assert at.button(key="restore-really").label == f"Restore run {str(older)[:8]}"
+
+
+def test_who_restores_too_late_is_told_who_was_faster(service, finished_run, put_file, open_page, monkeypatch):
+    """The lock is free when the dialog looks, and taken a moment later."""
+    older, taken, look = finished_run(), put_file(), restoring.look
+
+    def look_and_lose(run):
+        checks = look(run)
+        service.admin.post("/api/runs", json={"input_file": taken}).raise_for_status()
+        return checks
+
+    at = open_page("archive")
+    at.session_state["archive-restoring"] = str(older)
+    at.run()
+    monkeypatch.setattr(restoring, "look", look_and_lose)
+    at.session_state["archive-restoring"] = str(older)  # AppTest runs the whole page where a browser runs the dialog alone
+    at.button(key="restore-really").click().run()
+    assert not at.exception
+    [said] = [warning.value.replace("*", "").replace("\\", "") for warning in at.warning]
+    assert said.startswith(f"test-admin was faster and started a run of {taken} at ")
+    assert "UTC" not in said
+    assert "SUBMITTED" not in said
 
 
 def test_a_restore_can_be_asked_for_in_the_drawer_and_called_off(service, finished_run, open_page):

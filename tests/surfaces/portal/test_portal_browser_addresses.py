@@ -116,3 +116,20 @@ def test_a_timer_of_the_page_that_is_left_does_not_empty_the_page_that_comes(vis
         expect(page.get_by_role("heading", name="Compare", exact=True)).to_be_visible()
         expect_said(page, "Open B")
     expect_said(page, "Lock free")
+
+
+@pytest.mark.timeout(240)
+def test_every_tab_of_a_file_that_is_clicked_stays_open_and_a_reload_opens_it_again(visit, stack):
+    stack.succeeded_run()
+    page = visit("vic", "archive")
+    page.goto(f"{stack.url}/import?file=superstore.xlsx&tab=Sample")
+    expect(page.get_by_role("tab", name="Sample", exact=True)).to_have_attribute("aria-selected", "true")
+    for name in ("Mapping", "Changes", "Sample", "Columns") * 2:
+        page.get_by_role("tab", name=name, exact=True).click()
+        expect(page).to_have_url(re.compile(rf"tab={name}"))
+        expect_drawn(page)
+        expect(page.get_by_role("tab", name=name, exact=True)).to_have_attribute("aria-selected", "true")
+    page.get_by_role("tab", name="Mapping", exact=True).click()
+    expect(page).to_have_url(re.compile(r"tab=Mapping"))
+    page.reload()
+    expect(page.get_by_role("tab", name="Mapping", exact=True)).to_have_attribute("aria-selected", "true")

@@ -175,6 +175,14 @@ def test_a_run_is_started_once_with_who_asked_and_while_it_goes_on_its_holder_is
     assert f"A run is active: olga · run {str(run.run_id)[:8]}" in texts(other)
 
 
+def test_hidden_signs_of_a_file_are_written_out_in_its_sample(service, put, open_page):
+    name = put("order_id,revenue,customer", "1,2,safe\u202egnp.exe")
+    at = inspected(open_page("import_file", file=name, tab="Sample"), service)
+    assert not at.exception
+    [sample] = [table.value for table in at.dataframe if "revenue" in table.value.columns]
+    assert sample["customer"].tolist() == ["safe\\u202egnp.exe"]
+
+
 def test_who_was_slower_is_told_who_was_faster(service, put, open_page):
     name = put("order_id,revenue", "1,2")
     at = inspected(open_page("import_file", file=name), service)

@@ -135,7 +135,7 @@ def test_before_the_first_scenario_the_page_says_how_to_begin_and_who_may(servic
     at = open_page("scenarios", role=Role.VIEWER, name="vic")
     assert not at.exception
     assert "No scenario yet" in texts(at)
-    assert "takes the role operator" in texts(at)
+    assert "takes the role operator; yours is viewer. Ask an admin." in texts(at)
     assert at.button(key="scenario-add").disabled
     at = open_page("scenarios")
     at.button(key="scenario-add").click().run()
@@ -184,7 +184,7 @@ def test_a_viewer_sees_connections_and_changes_none(service, open_page, connecte
     assert connected in texts(at)
     assert at.button(key=f"connection-delete-{connected}").disabled
     assert at.button(key="connection-add").disabled
-    assert "takes the role operator" in texts(at)
+    assert "takes the role operator; yours is viewer. Ask an admin." in texts(at)
 
 
 def test_faults_of_an_archive_are_told_together_and_nothing_is_sent(service, open_page, connected):
@@ -296,7 +296,7 @@ def test_a_viewer_looks_and_may_not_change(open_page, record, ask_for):
     assert not at.exception
     assert at.button(key="scenario-update").disabled
     assert at.button(key="scenario-destroy").disabled
-    assert "takes the role operator" in texts(at)
+    assert "takes the role operator; yours is viewer. Ask an admin." in texts(at)
     ask_for()
     at = open_page("scenario", role=Role.VIEWER, name="vic", scenario="shop")
     assert at.button(key="scenario-cancel").disabled

@@ -62,7 +62,7 @@ def test_before_the_first_week_the_page_says_how_to_begin_and_who_may(service, o
     assert not at.exception
     said = texts(at)
     assert "No week was run yet" in said
-    assert "takes the role operator" in said
+    assert "takes the role operator; yours is viewer. Ask an admin." in said
     assert at.button(key="weekly-next").disabled
     first = open_page("weekly").button(key="weekly-next")
     assert (first.label, first.disabled) == ("Run the first week", False)
@@ -160,7 +160,7 @@ def test_a_backfill_says_what_happens_to_each_week_before_it_begins(service, ope
     assert at.button(key="weekly-backfill-really").label == "Run 1 week"
     at.checkbox(key="weekly-backfill-force").check().run()
     assert at.button(key="weekly-backfill-really").label == "Run 2 weeks"
-    assert "where a guard would keep the plan back" in texts(at)
+    assert "unless a guard keeps the plan back" in texts(at)
 
 
 def test_refused_rows_are_told_with_salesforces_words_and_sent_again(service, open_page, run_week):

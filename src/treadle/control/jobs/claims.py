@@ -36,7 +36,7 @@ def claim_job(own: Database, kinds: Collection[Kind], owner: str) -> tuple[Job, 
         "deadlines": [float(kind.deadline_seconds) for kind in kinds],  # an array is of whole numbers or of fractions, never of both
         "leases": [float(kind.lease_seconds) for kind in kinds],
         "owner": owner,
-        "message": f"{owner} begins.",
+        "message": f"Worker {owner} begins.",
     }
     while True:
         try:

@@ -1,6 +1,6 @@
 """The visitor funnel: how many came, how many of them bought, and what the two ratios that people mix up really are. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, Final, cast
@@ -14,7 +14,8 @@ from treadle.flows.sales.table import CleanTable, ColumnKind, Finding
 VISITOR_COLUMNS: Final = ("total_visitors", "visitors")
 CONVERTING_COLUMN: Final = "converting_visitors"
 ID_COLUMN: Final = "visitor_id"
-_NUMERIC = {ColumnKind.INTEGER, ColumnKind.FLOAT, ColumnKind.MONEY}
+FUNNEL_COUNTS: Final = (*VISITOR_COLUMNS, CONVERTING_COLUMN)
+NUMERIC: Final = frozenset({ColumnKind.INTEGER, ColumnKind.FLOAT, ColumnKind.MONEY})
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,9 @@ def compute_funnel(
         converting = None if stated is None else _Count(stated, "converting_visitors as the funnel file states it")
     if total is None:
         return None, findings
+    if converting is not None and converting.value > total.value:
+        detail = f"The funnel has more converting visitors ({converting.value:,}) than visitors ({total.value:,})."
+        findings.append(Finding("funnel", passed=False, detail=detail, severity="warning"))
     return _funnel(origin, total, converting, orders), findings
 
 
@@ -93,7 +97,8 @@ def _ratio(label: str, numerator: int, denominator: int) -> dict[str, Any]:
 
 def _from_columns(table: CleanTable, date_column: str | None) -> tuple[_Count | None, _Count | None, list[Finding]]:
     findings: list[Finding] = []
-    usable = [name for name in (*VISITOR_COLUMNS, CONVERTING_COLUMN) if table.has(name) and _is_numeric(table, name, findings)]
+    usable = [name for name in FUNNEL_COUNTS if table.has(name) and _is_numeric(table, name, findings)]
+    findings += doubtful_counts(table, usable)
     total = next((_count_of(table, name, date_column) for name in usable if name in VISITOR_COLUMNS), None)
     converting = _count_of(table, CONVERTING_COLUMN, date_column) if CONVERTING_COLUMN in usable else None
     if table.has(ID_COLUMN):
@@ -104,13 +109,37 @@ def _from_columns(table: CleanTable, date_column: str | None) -> tuple[_Count | 
     return total, converting, findings
 
 
+def doubtful_counts(table: CleanTable, names: Sequence[str]) -> list[Finding]:
+    """Warn of rows with visitors below zero, or with more converting visitors than visitors; the funnel adds them up like any other.
+
+    names: those of the funnel's columns that hold numbers.
+    """
+    doubts = {f"{name} below zero": nw.col(name) < 0 for name in names}
+    total = next((name for name in names if name in VISITOR_COLUMNS), None)
+    if total and CONVERTING_COLUMN in names:
+        doubts[f"more {CONVERTING_COLUMN} than {total}"] = nw.col(CONVERTING_COLUMN) > nw.col(total)
+    if not doubts:
+        return []
+    counted = [is_so.sum().alias(str(place)) for place, is_so in enumerate(doubts.values())]
+    counts = _row(nw.from_native(table.frame).select(counted), table)
+    return [
+        Finding("funnel", passed=False, detail=f"{_rows(count)} {what}; the funnel takes them as they stand.", severity="warning")
+        for what, count in zip(doubts, counts, strict=True)
+        if count
+    ]
+
+
+def _rows(count: int) -> str:
+    return "1 row has" if count == 1 else f"{count:,} rows have"
+
+
 def _is_numeric(table: CleanTable, name: str, findings: list[Finding]) -> bool:
     kind = next(column.kind for column in table.columns if column.name == name)
-    if kind not in _NUMERIC:
+    if kind not in NUMERIC:
         findings.append(
             Finding("funnel", passed=False, detail=f"{name} holds {kind}, not numbers, and is left out of the funnel.", severity="warning")
         )
-    return kind in _NUMERIC
+    return kind in NUMERIC
 
 
 def _count_of(table: CleanTable, name: str, date_column: str | None) -> _Count | None:

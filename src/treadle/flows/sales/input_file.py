@@ -7,7 +7,9 @@ from uuid import UUID
 from treadle.errors import InvalidInput
 
 EXTENSIONS: Final = (".xlsx", ".xls", ".xlsb", ".ods", ".csv", ".tsv", ".parquet")
-MAX_NAME_BYTES: Final = 255  # of UTF-8; the limit of one path segment on the file systems underneath
+_SEGMENT_BYTES: Final = 255  # of UTF-8; the limit of one path segment on the file systems underneath
+_LONGEST_BESIDE: Final = ".mapping.json"  # goes behind the name for what lies beside the file
+MAX_NAME_BYTES: Final = _SEGMENT_BYTES - len(_LONGEST_BESIDE)
 RESTORE_PREFIX: Final = "__restore__"
 _REORDERING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # would make a name read as another one
 _HINT = "Give the plain name of a file in Files/import/, for example sales.xlsx."
@@ -25,7 +27,12 @@ def check_input_file(name: str) -> str:
     _require("/" not in name and "\\" not in name, name, "contains a slash or backslash")
     _require(".." not in name, name, "contains two dots in a row")
     _require(all(map(_is_printable, name)), name, "contains control characters")
-    _require(len(name.encode()) <= MAX_NAME_BYTES, name, f"is longer than {MAX_NAME_BYTES} bytes")
+    _require(
+        len(name.encode()) <= MAX_NAME_BYTES,
+        name,
+        f"is longer than {MAX_NAME_BYTES} bytes: with {_LONGEST_BESIDE} behind it, a name may have {_SEGMENT_BYTES}",
+        "Give it a shorter name.",
+    )
     _require(extension(name) in EXTENSIONS, name, "is not of a known kind", f"Known kinds: {' '.join(EXTENSIONS)}.")
     return name
 

@@ -5,6 +5,7 @@ import importlib
 import json
 import math
 import os
+import re
 import resource
 import sys
 import threading
@@ -54,8 +55,31 @@ def _answer(job: str, arguments: dict[str, Any]) -> dict[str, Any]:
                 "message": getattr(error, "message", str(error)),
                 "hint": getattr(error, "hint", None),
                 "details": getattr(error, "details", {}),
+                "errno": _errno(error),
             }
         }
+
+
+def _errno(error: BaseException) -> int | None:
+    """The number of the operating system's error that this one is, tells of, or was raised because of. None: of none."""
+    met: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in met:
+        met.add(id(cause))
+        number = cause.errno if isinstance(cause, OSError) and cause.errno else told_errno(str(cause))
+        if number:
+            return number
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
+def told_errno(text: str) -> int | None:
+    """The number of the operating system's error in what a library says of one that it made anew. None: it tells of none.
+
+    Rust: `No space left on device (os error 28)`, or `Os { code: 28, …`; Polars, of a Python file that it wrote to: `[Errno 28] No space left on device`.
+    """
+    told = re.search(r"(?:\(os error |\bOs \{ code: |\[Errno )(\d+)", text)
+    return int(told.group(1)) if told else None
 
 
 if __name__ == "__main__":

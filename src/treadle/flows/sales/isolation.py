@@ -6,6 +6,7 @@ of how the child ended.
 """
 
 import contextlib
+import errno
 import json
 import os
 import selectors
@@ -19,7 +20,8 @@ from dataclasses import asdict, dataclass
 from typing import IO, Any, Final, NoReturn, cast
 
 from treadle import errors
-from treadle.errors import InvalidInput, OperationFailed, TreadleError
+from treadle.errors import InvalidInput, OperationFailed, TreadleError, Unavailable
+from treadle.flows.sales.isolated_child import told_errno
 
 _MIB: Final = 1024 * 1024
 _CHILD: Final = "treadle.flows.sales.isolated_child"
@@ -29,6 +31,20 @@ _REAP_SECONDS: Final = 10.0
 # For Polars. Freed memory is kept for a while, and comes in large pages: getting fresh ones from the system is a third of the time of writing a long table.
 # Few row groups of a Parquet file are fetched ahead: as many as it would fetch by itself take a gigabyte, and are no quicker from a local disk.
 _TUNING: Final = {"_RJEM_MALLOC_CONF": "dirty_decay_ms:5000,muzzy_decay_ms:5000,thp:always", "POLARS_ROW_GROUP_PREFETCH_SIZE": "2"}
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_STORAGE_FAILS: Final = frozenset({errno.EIO, errno.EROFS, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT})
+# What libraries say when they get no memory, or no room for a thread's stack: Rust, Python, the C library, the allocator of Polars, and its thread pool.
+_OUT_OF_MEMORY: Final = (
+    "memory allocation",
+    "MemoryError",
+    "Cannot allocate",
+    "out of memory",
+    "background thread creation failed",
+    "can't start new thread",
+    "failed to spawn",
+    "ThreadPoolBuildError",
+    "failed to map segment",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +66,7 @@ def run_isolated(job: str, arguments: Mapping[str, Any], *, limits: Limits | Non
     Raises:
         TreadleError: the one that the function raised, with its message, hint and details.
         InvalidInput: the child ran out of memory or time, or was ended by a fault of the reader: the input asks for more than is allowed.
+        Unavailable: the storage that the child read from or wrote to is full, or fails.
         OperationFailed: the function raised something else, which is a defect of ours.
     """
     allowed = limits or Limits()
@@ -125,9 +142,33 @@ def _result(answer: bytes, return_code: int, stderr: IO[bytes], limits: Limits) 
     if "result" in told:
         return told["result"]
     error = cast("dict[str, Any]", told["error"])
+    _raise_for_storage(error["errno"], error["message"])
+    text = f"{error['class']}: {error['message']}"
     if error["class"] in {"MemoryError", "PanicException"}:  # from Python, and from the Rust code of a reader
-        _raise_for_end(return_code, f"{error['class']}: {error['message']}", limits, name=error["class"])
+        _raise_for_end(return_code, text, limits, name=error["class"])
+    if error["errno"] in {errno.EAGAIN, errno.ENOMEM} or (_is_not_ours(error) and _tells_of_memory(text)):
+        _raise_for_memory({"ended_by": error["class"], "limit_mb": limits.address_space_mb, "told": text}, limits)
     raise _made_again(error)
+
+
+def _is_not_ours(told: Mapping[str, Any]) -> bool:
+    known = getattr(errors, str(told["class"]), None)
+    return not (isinstance(known, type) and issubclass(known, TreadleError))
+
+
+def _raise_for_storage(number: int | None, told: str) -> None:
+    """Say that the storage is to blame, where the operating system's error says so: the file may be as good as any."""
+    if number not in _FULL | _STORAGE_FAILS:
+        return
+    if number in _FULL:
+        what, hint = "is full", "Free space there, and in the folder for temporary files, then start again."
+    else:
+        what, hint = "could not be read or written", "Look whether the lakehouse is mounted and its disk is sound, then start again."
+    raise Unavailable(
+        f"The storage that the file is read from and worked on {what}: {os.strerror(number)}.",
+        hint=hint,
+        details={"errno": number, "told": told[:1000]},
+    )
 
 
 def _made_again(told: Mapping[str, Any]) -> TreadleError:
@@ -154,15 +195,26 @@ def _raise_for_end(return_code: int, told: str, limits: Limits, *, name: str = "
     details = {"ended_by": name, "limit_mb": limits.address_space_mb, "told": told}
     if return_code == -signal.SIGXCPU:
         _raise_late(limits)
-    if return_code == -signal.SIGKILL or "memory allocation" in told or "MemoryError" in told or "Cannot allocate" in told:
-        raise InvalidInput(
-            f"Reading the file needs more memory than the {limits.address_space_mb:,} MB that are allowed, and was stopped.",
-            hint="A stray cell far from the data is the usual cause: delete the empty rows and columns around it, or save the data as .csv.",
-            details=details,
-        )
+    number = told_errno(told)
+    _raise_for_storage(number, told)
+    if return_code == -signal.SIGKILL or _tells_of_memory(told) or number in {errno.EAGAIN, errno.ENOMEM}:
+        _raise_for_memory(details, limits)
     raise InvalidInput(
         f"The file could not be read: the reader ended with {name}.",
         hint="The file is probably damaged. Open it in a spreadsheet program and save it again as .xlsx.",
+        details=details,
+    )
+
+
+def _tells_of_memory(told: str) -> bool:
+    return any(sign in told for sign in _OUT_OF_MEMORY)
+
+
+def _raise_for_memory(details: Mapping[str, Any], limits: Limits) -> NoReturn:
+    raise InvalidInput(
+        f"Reading the file needs more memory than the {limits.address_space_mb:,} MB that are allowed, and was stopped.",
+        hint="A stray cell far from the data is the usual cause: delete the empty rows and columns around it, or save the data as .csv. "
+        "If the file is as it should be, allow more memory (TREADLE_READ_MEMORY_MB).",
         details=details,
     )
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Final, cast
 from uuid import UUID
 
 from treadle.clients.fabric import ActivityRun, JobInstance
@@ -15,6 +15,9 @@ from treadle.control.run import Run
 from treadle.errors import InvalidInput, NotFound, TreadleError, UnexpectedAnswer
 from treadle.flows.sales.lakehouse import ARTIFACT_TYPES, FAILED, KPIS, RUN_METADATA, STARTED, run_path
 from treadle.flows.sales.manifest import MAX_RECORD_BYTES, RunRecord, parse_run_record
+
+_CANCELLED_BY: Final = "The run was cancelled by "
+_CANCELLED: Final = "The job was cancelled in Fabric."
 
 
 class InvalidResult(TreadleError):
@@ -66,10 +69,15 @@ def started_job(lake: OneLakeClient, run_id: UUID) -> str | None:
     return str(job_id) if is_id(job_id) else None
 
 
+def was_cancelled(error_message: str) -> bool:
+    """Whether a run ended because somebody cancelled it, by what `failure_message` recorded. Pure."""
+    return error_message == _CANCELLED or error_message.startswith(_CANCELLED_BY)
+
+
 def failure_message(lake: OneLakeClient, run: Run, job: JobInstance, activities: Sequence[ActivityRun], cancelled_by: str | None) -> str:
     """Say why a job did not complete, best source first: who cancelled, the notebook's own words, the activity's, the job's."""
     if job.status == "Cancelled":
-        return f"The run was cancelled by {cancelled_by}." if cancelled_by else "The job was cancelled in Fabric."
+        return f"{_CANCELLED_BY}{cancelled_by}." if cancelled_by else _CANCELLED
     if job.status == "Deduped":
         return "Fabric dropped the job because another one of this pipeline was running (Deduped). Start the run again when it has ended."
     if told := _told_by_notebook(lake, run.run_id):

@@ -9,6 +9,7 @@ import narwhals as nw
 
 from treadle.flows.sales.column_profile import ColumnFacts, shown_value
 from treadle.flows.sales.failing_rows import ROWS_A_CHECK, Cell, FailingRows, joined
+from treadle.flows.sales.funnel import FUNNEL_COUNTS, NUMERIC, doubtful_counts
 from treadle.flows.sales.kpis import REQUIRED_COLUMNS, REVENUE
 from treadle.flows.sales.orders import ORDER_ID
 from treadle.flows.sales.scan import collect, first_repeats, first_rows
@@ -33,6 +34,7 @@ def check_table(
         *([_revenue_numeric(table, revenue), _revenue_not_negative(table, revenue)] if revenue else []),
         _no_null_rows(table),
         *_dates(table, facts, today),
+        *_funnel_counts(table, by_name),
         _duplicate_rows(table, order_ids, distinct_rows),
         _renamed_columns(table),
     ]
@@ -157,6 +159,11 @@ def _late_rows(table: CleanTable, facts: ColumnFacts, today: date) -> FailingRow
     name, is_date = facts.column.name, facts.column.kind is ColumnKind.DATE
     is_late = nw.col(name) > today if is_date else nw.col(name) >= datetime.combine(today, time.min) + timedelta(days=1)
     return _where(table, name, is_late, _count(table, is_late), _LATE)
+
+
+def _funnel_counts(table: CleanTable, facts: Mapping[str, ColumnFacts]) -> list[Finding]:
+    names = [name for name in FUNNEL_COUNTS if name in facts and facts[name].column.kind in NUMERIC]
+    return doubtful_counts(table, names)
 
 
 def _day(moment: date) -> date:

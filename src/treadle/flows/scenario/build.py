@@ -3,7 +3,7 @@
 Whoever is killed in the middle, the next attempt has the results of the steps that were done, and does the others. A step may run twice.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any, Final, Literal
@@ -18,8 +18,10 @@ from treadle.flows.scenario.build_graph import build_fabric_graph
 from treadle.flows.scenario.build_telemetry import build_telemetry
 from treadle.flows.scenario.building import Building, building
 from treadle.flows.scenario.flow import BUILD, DESTROY
+from treadle.flows.scenario.gremlin_claim import claim_graph
 from treadle.flows.scenario.ontology import ontology_of
-from treadle.flows.scenario.records import ScenarioRecord, TableRecord, find_scenario, save_scenario
+from treadle.flows.scenario.plan import Kind
+from treadle.flows.scenario.records import Loss, ScenarioRecord, TableRecord, find_scenario, save_scenario
 from treadle.flows.scenario.scenario import Scenario
 from treadle.flows.scenario.schema import Connector, Manifest
 from treadle.flows.scenario.services import ScenarioServices
@@ -29,6 +31,10 @@ from treadle.flows.scenario.wanted import graph_tables, schema_of
 
 _LAST: Final = "metadata"
 _CHANGING: Final = frozenset({BUILD, DESTROY})  # jobs after which what an earlier attempt did may no longer be there
+_BROUGHT: Final = {
+    "graph": (Kind.TABLE, Kind.ONTOLOGY, Kind.GRAPH_MODEL),
+    "telemetry": (Kind.EVENTHOUSE, Kind.KQL_DATABASE, Kind.KQL_TABLE),
+}
 _MADE: Final = ("lakehouse_id", "ontology_id", "graph_model_id", "eventhouse_id", "kql_database_id", "kql_database_name")
 
 
@@ -105,6 +111,7 @@ def _build_graph(build: Building) -> None:
         from treadle.flows.scenario.build_gremlin import build_gremlin_graph  # noqa: PLC0415 - its driver is an extra
 
         gremlin = build.services.gremlin()
+        build.step("graph.claim", lambda: claim_graph(build))
         build.results["graph"] = build_gremlin_graph(gremlin, build.scenario("graph"), build.scenario_name, _Telling(build))
 
 
@@ -164,6 +171,7 @@ def _record(build: Building) -> JsonValue:
         upload_results={**(before.upload_results if before else {}), **build.results},
         job_id=str(build.context.job.job_id),
         updated_at=build.services.own.now(),
+        lost=_still_lost(build, before.lost if before else ()),
     )
     if "graph" in build.slots:
         fabric = build.connector is Connector.FABRIC_GQL
@@ -177,6 +185,13 @@ def _record(build: Building) -> JsonValue:
         record = replace(record, lakehouse_name=build.names.lakehouse)
     save_scenario(build.services.documents, record)
     return _told(record, build)
+
+
+def _still_lost(build: Building, lost: Sequence[Loss]) -> tuple[Loss, ...]:
+    """What others took over, and this build has not brought anew."""
+    brought = {kind for slot in build.slots for kind in _BROUGHT.get(slot, ())}
+    brought |= {Kind.LAKEHOUSE} if "lakehouse_id" in build.made else set()
+    return tuple(loss for loss in lost if loss.kind not in brought)
 
 
 def _described(build: Building, before: ScenarioRecord | None, manifest: Manifest | None) -> ScenarioRecord:

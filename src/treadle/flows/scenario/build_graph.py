@@ -12,7 +12,7 @@ from treadle.control.jobs.job import JsonValue
 from treadle.errors import OperationFailed, Unavailable
 from treadle.flows.scenario.building import Building, each_at_once
 from treadle.flows.scenario.definition import Part
-from treadle.flows.scenario.existing import PENDING, look_at, ontology_graph, table_names
+from treadle.flows.scenario.existing import is_made_as, is_made_since, look_at, ontology_graph, table_names
 from treadle.flows.scenario.find_or_create import wait_until_listed
 from treadle.flows.scenario.graph_model import graph_model_parts
 from treadle.flows.scenario.ontology import LakehouseSource
@@ -121,8 +121,12 @@ def _load(build: Building, table: Mapping[str, Any], sent: Mapping[str, Any], th
     if "path" not in sent:
         return {"rows": rows, "unchanged": True}
     lakehouse_id = build.made["lakehouse_id"]
+    if there.has(name):
+        build.refuse_unless_ours(Kind.TABLE, build.names.table(name), lakehouse_id)
     known = build.found.things.get((Kind.TABLE, build.names.table(name)))
-    made = known.made if known and known.item_id == lakehouse_id else not there.has(name)
+    made = not there.has(name)
+    if known and known.item_id == lakehouse_id:
+        made = known.made and not (there.has(name) and is_made_since(build.services, known))
     build.remember(Kind.TABLE, build.names.table(name), lakehouse_id, made=made)  # before: if we die, it is known whose table it is
     build.services.fabric.load_table(
         build.workspace, ItemId(lakehouse_id), name, path=sent["path"], deadline_seconds=build.services.patience.operation
@@ -166,15 +170,13 @@ def _find_graph(build: Building, graphs_before: Sequence[str]) -> JsonValue:
     if graph is None:
         name = build.names.new_graph_model
         return {"graph_model_id": build.find_or_create(Kind.GRAPH_MODEL, name), "name": name, "made": True}
-    if not build.is_ours(Kind.GRAPH_MODEL, graph.name, graph.item_id) or _is_pending(build, graph):
+    thing = build.found.things.get((Kind.GRAPH_MODEL, graph.name))
+    if thing and thing.scenario == build.scenario_name and is_made_as(thing, graph):
+        build.adopt(Kind.GRAPH_MODEL, graph)  # of our own, of an attempt that died
+    elif not build.is_ours(Kind.GRAPH_MODEL, graph.name, graph.item_id):
         made = build.found.things[Kind.ONTOLOGY, build.names.ontology].made
         build.remember(Kind.GRAPH_MODEL, graph.name, graph.item_id, made=made)
     return {"graph_model_id": graph.item_id, "name": graph.name}
-
-
-def _is_pending(build: Building, graph: Item) -> bool:
-    thing = build.found.things.get((Kind.GRAPH_MODEL, graph.name))
-    return thing is not None and thing.item_id == PENDING
 
 
 def _define_graph(build: Building, name: str) -> JsonValue:

@@ -24,7 +24,7 @@ from treadle.flows.scenario.gremlin_statements import (
     outdated_properties,
     upserts,
 )
-from treadle.flows.scenario.plan import Action
+from treadle.flows.scenario.plan import Action, Kind
 from treadle.flows.scenario.scenario import Scenario, Table
 from treadle.flows.scenario.schema import Connector
 
@@ -83,9 +83,10 @@ def build_gremlin_graph(gremlin: GremlinClient, scenario: Scenario, name: str, c
 
 @dataclass(frozen=True, slots=True)
 class PartPlan:
-    """What a build would do about one part of the graph. name: "vertices Shop". elements: how many the archive has. reason: for a person."""
+    """What a build would do about one part of the graph. kind: vertices or edges. name: "vertices Shop". elements: how many the archive has. reason: for a person."""
 
     action: Action
+    kind: Kind
     name: str
     elements: int
     reason: str
@@ -104,11 +105,22 @@ def plan_gremlin_graph(gremlin: GremlinClient, scenario: Scenario, name: str) ->
 
 def _plan_part(gremlin: GremlinClient, part: Part) -> PartPlan:
     wanted, found, others = _state(gremlin, part)
+    kind = Kind.EDGES if isinstance(part, EdgePart) else Kind.VERTICES
     if found == wanted and not others:
-        return PartPlan(Action.UNCHANGED, _plural(part), wanted, "has this content")
+        return PartPlan(Action.UNCHANGED, kind, _plural(part), wanted, "has this content")
     if found or others:
-        return PartPlan(Action.UPDATE, _plural(part), wanted, f"has other content: {found:,} of {wanted:,} are as they should be")
-    return PartPlan(Action.CREATE, _plural(part), wanted, "is not there yet")
+        return PartPlan(Action.UPDATE, kind, _plural(part), wanted, f"has other content: {found:,} of {wanted:,} are as they should be")
+    return PartPlan(Action.CREATE, kind, _plural(part), wanted, f"is not there yet: {wanted:,}")
+
+
+def has_other_parts(gremlin: GremlinClient, scenario: Scenario, name: str) -> bool:
+    """Whether the graph has parts of the scenario that the archive does not have any more, which a build removes."""
+    return any(_number(gremlin, found.count(1)) for found in of_other_parts(name, graph_parts(scenario, name).keys))
+
+
+def is_in_graph(gremlin: GremlinClient, name: str) -> bool:
+    """Whether the graph has anything of a scenario of this name, whoever brought it there."""
+    return any(_number(gremlin, found.count(1)) for found in of_scenario(name))
 
 
 def remove_gremlin_graph(gremlin: GremlinClient, name: str, check: Callable[[], None]) -> dict[str, int]:

@@ -85,6 +85,8 @@ def _prepare_tables(build: Building, tables: Sequence[Mapping[str, Any]]) -> Jso
         if name in there and build.has_content(Kind.KQL_TABLE, build.names.kql_table(name), _database_id(build), str(table["fingerprint"])):
             ready[name] = "unchanged"
             continue
+        if name in there:
+            build.refuse_unless_ours(Kind.KQL_TABLE, build.names.kql_table(name), _database_id(build))
         source = _source(build, name)
         made = _claim(build, name, is_there=name in there)
         if name in there:

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal
+from uuid import uuid4
 
 from treadle.clients.fabric import Item, WorkspaceId
 from treadle.clients.onelake import LakeClient
@@ -19,11 +20,11 @@ from treadle.control.jobs.states import FINAL_ERRORS
 from treadle.errors import Conflict, InvalidInput, OperationFailed, TreadleError, Unavailable
 from treadle.flows.scenario.asked import SLOTS, Asked, asked_in, check_scenario_name
 from treadle.flows.scenario.check import Checked, check_scenario
-from treadle.flows.scenario.existing import ITEM_TYPES, PENDING, Workspace, look_at, plan_changes
+from treadle.flows.scenario.existing import ITEM_TYPES, PENDING, Workspace, is_made_as, is_made_since, look_at, plan_changes
 from treadle.flows.scenario.faults import Fault
 from treadle.flows.scenario.find_or_create import NewItem, create_patiently
 from treadle.flows.scenario.plan import Action, Kind
-from treadle.flows.scenario.records import Thing, forget_thing, record_thing
+from treadle.flows.scenario.records import Thing, forget_thing, note_loss, record_thing
 from treadle.flows.scenario.scenario import Scenario
 from treadle.flows.scenario.schema import Connector
 from treadle.flows.scenario.services import ScenarioServices
@@ -180,14 +181,34 @@ class Building:
 
     # Things.
 
-    def remember(self, kind: Kind, name: str, item_id: str, fingerprint: str | None = None, *, made: bool | None = None) -> None:
-        """Record a thing as this scenario's. made: whether it was not there before; None: as the record said, or yes."""
+    def remember(  # noqa: PLR0913 - what a thing has
+        self,
+        kind: Kind,
+        name: str,
+        item_id: str,
+        fingerprint: str | None = None,
+        *,
+        made: bool | None = None,
+        mark: str | None = None,
+    ) -> None:
+        """Record a thing as this scenario's, and with another one that had it, that it has it no more.
+
+        made: whether it was not there before; None: as the record said, or yes. mark: of what is about to be made.
+        """
         with self._guard:
             before = self.found.things.get((kind, name))
             was_made = before.made if before else True
-            thing = Thing(self.scenario_name, self.workspace, kind, name, item_id, fingerprint, made=was_made if made is None else made)
+            made = was_made if made is None else made
+            noted_at = self.services.own.now().isoformat()
+            thing = Thing(self.scenario_name, self.workspace, kind, name, item_id, fingerprint, made, mark, noted_at)
+            if item_id != PENDING:
+                self._note_loss(before)  # before: if we end here, nobody claims what may be lost
             self.found.things[kind, name] = thing
         record_thing(self.services.documents, thing)
+
+    def _note_loss(self, before: Thing | None) -> None:
+        if before and before.scenario != self.scenario_name:
+            note_loss(self.services.documents, before, self.scenario_name)
 
     def is_ours(self, kind: Kind, name: str, item_id: str) -> bool:
         """Whether this scenario made or took over what is there."""
@@ -204,21 +225,23 @@ class Building:
         Raises:
             Conflict: it was made by others, it is none that scenarios share, and it may not be taken over.
         """
-        new = NewItem(ITEM_TYPES[kind], name, creation_payload)
-        there = self.services.fabric.find_item(self.workspace, new.type, name)
+        there = self.services.fabric.find_item(self.workspace, ITEM_TYPES[kind], name)
         if there is not None:
             self.adopt(kind, there)
             return there.item_id
-        self.remember(kind, name, PENDING, made=True)
+        new = NewItem(ITEM_TYPES[kind], name, creation_payload, self._pending_mark(kind, name))
+        before = self.found.things.get((kind, name))
+        self.remember(kind, name, PENDING, made=True, mark=new.mark)
         try:
             item, is_ours = create_patiently(self.services.fabric, self.workspace, new, self.services.patience, self.context.check)
         except FINAL_ERRORS:
-            self._forget(kind, name)
+            self._put_back(kind, name, before)
             raise
         if is_ours:
+            self._note_loss(before)
             self.remember(kind, name, item.item_id)
         else:
-            self._forget(kind, name)
+            self._put_back(kind, name, before)
             self.adopt(kind, item)
         return item.item_id
 
@@ -229,21 +252,48 @@ class Building:
             Conflict: as `find_or_create`.
         """
         before = self.found.things.get((kind, item.name))
-        if before and before.scenario == self.scenario_name and before.item_id == PENDING:
+        if before and before.scenario == self.scenario_name and is_made_as(before, item):
             self.remember(kind, item.name, item.item_id)  # made by an attempt that died before it could say so
         elif kind in _SHARED or self.is_ours(kind, item.name, item.item_id):
             return
-        elif self.asked.overwrite:
-            self.remember(kind, item.name, item.item_id, made=bool(before and before.made and before.item_id == item.item_id))
         else:
-            owner = self.found.known(kind, item.name, item.item_id).made_by
-            raise Conflict(
-                f"The {kind} {item.name} {f'was made by {owner}' if owner else 'was not made by Treadle'}.",
-                hint="Choose another name, or take it over with --overwrite.",
-                details={"item_id": item.item_id},
-            )
+            self.refuse_unless_ours(kind, item.name, item.item_id)
+            was_made = before is not None and before.made and (before.item_id == item.item_id or is_made_as(before, item))
+            self.remember(kind, item.name, item.item_id, made=was_made)
 
-    def _forget(self, kind: Kind, name: str) -> None:
+    def refuse_unless_ours(self, kind: Kind, name: str, item_id: str) -> None:
+        """Right before content goes to something that is there: a retry comes long after the archive was compared with what was there then.
+
+        Raises:
+            Conflict: it is not this scenario's, and may not be taken over.
+        """
+        if self.asked.overwrite or (self.is_ours(kind, name, item_id) and not is_made_since(self.services, self.found.things[kind, name])):
+            return
+        owner = self.found.known(kind, name, item_id).made_by
+        owner = None if owner == self.scenario_name else owner
+        raise Conflict(
+            f"The {kind} {name} {f'was made by {owner}' if owner else 'was not made by Treadle'}.",
+            hint="Choose another name, or take it over with --overwrite.",
+            details={"item_id": item_id},
+        )
+
+    def _pending_mark(self, kind: Kind, name: str) -> str:
+        """That of an attempt which died in the middle of making it, whose creation may yet show; a new one otherwise."""
+        before = self.found.things.get((kind, name))
+        is_pending = before is not None and before.scenario == self.scenario_name and before.item_id == PENDING
+        return (before.mark if before and is_pending else None) or uuid4().hex
+
+    def _put_back(self, kind: Kind, name: str, before: Thing | None) -> None:
+        """What was known of a name before we thought that nothing had it."""
+        if before is None or before.item_id == PENDING:
+            self.forget(kind, name)
+            return
+        with self._guard:
+            self.found.things[kind, name] = before
+        record_thing(self.services.documents, before)
+
+    def forget(self, kind: Kind, name: str) -> None:
+        """Keep nothing of a thing that did not come about."""
         with self._guard:
             thing = self.found.things.pop((kind, name), None)
         if thing:

@@ -61,7 +61,8 @@ def check_scenario(source: BinaryIO, scratch: Path, *, limits: Limits | None = N
     schema_file = manifest.schema_file if manifest else GRAPH_SCHEMA
     telemetry = _telemetry_files(contents, manifest) if manifest and only != "graph" else {}
     schema = None
-    if only == "graph" or (only is None and (schema_file in contents.files or not any(telemetry.values()))):
+    unread = manifest is None and MANIFEST in contents.files  # its faults are told; what else it would have named is not known
+    if only == "graph" or (only is None and (schema_file in contents.files or not (any(telemetry.values()) or unread))):
         schema = _kept(_document(contents, schema_file, read_graph_schema, _no_schema(schema_file)), faults)
     tables: list[Table] = []
     notes: list[str] = []
@@ -71,6 +72,8 @@ def check_scenario(source: BinaryIO, scratch: Path, *, limits: Limits | None = N
     if manifest and (only == "telemetry" or any(telemetry.values())):
         faults += [] if manifest.telemetry else [_NO_TELEMETRY]
         tables += _telemetry_tables(contents, manifest.telemetry, telemetry, faults)
+    if manifest and only == "graph" and (beside := [name for name, file in _telemetry_files(contents, manifest).items() if file]):
+        notes.append(f"It has telemetry, too ({listed(beside)}), which the slot telemetry builds from the same archive.")
     if only != "telemetry":
         notes += _unused(contents, tables, faults, manifest.telemetry if manifest and only == "graph" else ())
     scenario = Scenario(manifest, schema, tuple(tables)) if manifest and not faults else None

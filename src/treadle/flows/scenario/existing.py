@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from treadle.clients.fabric import Item, ItemId, WorkspaceId
@@ -23,6 +24,7 @@ ITEM_TYPES: Final[Mapping[Kind, str]] = {
     Kind.KQL_DATABASE: "KQLDatabase",
 }
 PENDING: Final = ""  # the item id of a thing that is about to be made
+_LOADED_WITHIN: Final = timedelta(hours=1)  # of being written down, whether or not anybody waited for the answer
 _GRAPH_SOURCES: Final = "dataSources.json"
 
 
@@ -45,9 +47,31 @@ class Workspace:
     def known(self, kind: Kind, name: str, item_id: str) -> Existing:
         """What is there, with what we know of it; a thing of that name that others have made anew is none of ours."""
         thing = self.things.get((kind, name))
-        if thing is None or thing.item_id not in {item_id, PENDING}:
+        if thing is None or not (
+            thing.item_id == item_id or any(item.item_id == item_id and is_made_as(thing, item) for item in self.items)
+        ):
             return Existing(kind, name, item_id)
         return Existing(kind, name, item_id, thing.fingerprint, thing.scenario)
+
+
+def is_made_as(thing: Thing, item: Item) -> bool:
+    """Whether an item is what was about to be made under its name. One that others made instead lacks the mark in its description. Pure."""
+    return thing.item_id == PENDING and bool(thing.mark) and str(thing.mark) in item.description
+
+
+def is_made_since(services: ScenarioServices, thing: Thing) -> bool:
+    """Whether a table of a lakehouse is younger than what we know of it: ours was dropped, or never came about, and this is somebody else's.
+
+    Told by the first entry of its Delta log, which an Overwrite keeps. Of other kinds of things, and of logs that were cut, it cannot be told.
+    """
+    if thing.kind is not Kind.TABLE or thing.noted_at is None:
+        return False
+    first = f"Tables/{thing.name.partition('/')[2]}/_delta_log/{0:020}.json"
+    try:
+        begun_at = services.lake_of(thing.workspace_id, thing.item_id).stat(first).modified_at
+    except NotFound:
+        return False
+    return begun_at > datetime.fromisoformat(thing.noted_at) + _LOADED_WITHIN
 
 
 def look_at(services: ScenarioServices, workspace_id: str) -> Workspace:

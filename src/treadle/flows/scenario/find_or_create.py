@@ -1,7 +1,7 @@
 """An item of a workspace, found by its name or created – once, whatever answers are lost on the way.
 
 Fabric has no key by which a second POST would be recognised, but no two items of a type share a name. So a creation whose answer was lost is
-settled by looking the name up; and where lists lag behind, Fabric's refusal of a second item says that the first is there.
+settled by looking the name up, and by a mark in the description of what is found; and where lists lag behind, Fabric's refusal of a second item says that the first is there.
 """
 
 import time
@@ -26,11 +26,21 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class NewItem:
-    """An item that is wanted. creation_payload: what its type asks for on creation."""
+    """An item that is wanted. creation_payload: what its type asks for on creation. mark: what its description gets, so that it is known again."""
 
     type: str
     name: str
     creation_payload: Mapping[str, Any] | None = None
+    mark: str = ""
+
+    @property
+    def description(self) -> str:
+        """For people, with the mark."""
+        return f"Made by Treadle ({self.mark})" if self.mark else ""
+
+    def is_it(self, item: Item, *, otherwise: bool) -> bool:
+        """Whether an item that is there is this one. otherwise: what is believed without a mark."""
+        return self.mark in item.description if self.mark else otherwise
 
 
 def create_patiently(
@@ -50,18 +60,24 @@ def create_patiently(
     while True:
         try:
             item = fabric.create_item(
-                workspace, name=new.name, type=new.type, creation_payload=new.creation_payload, deadline_seconds=patience.operation
+                workspace,
+                name=new.name,
+                type=new.type,
+                creation_payload=new.creation_payload,
+                description=new.description,
+                deadline_seconds=patience.operation,
             )
         except OutcomeUnknown as error:
             _log.warning("scenario.creation_in_doubt", type=new.type, name=new.name, reason=error.message)
             in_doubt = True
             if found := fabric.find_item(workspace, new.type, new.name):
-                return found, True
+                return found, new.is_it(found, otherwise=True)
             if not pauses.take():
                 raise
         except Conflict as error:
             if error.details.get("error_code") == _NAME_TAKEN:
-                return _shown(fabric, workspace, new, patience, check, error), in_doubt
+                found = _shown(fabric, workspace, new, patience, check, error)
+                return found, new.is_it(found, otherwise=in_doubt)
             if error.details.get("error_code") != _NAME_RESERVED or not pauses.take():
                 raise
         else:

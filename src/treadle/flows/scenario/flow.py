@@ -15,7 +15,7 @@ from treadle.control.jobs.states import JobState
 from treadle.errors import Conflict, InvalidInput, NotFound
 from treadle.flows.scenario.asked import SLOTS, Asked, asked_payload, check_asked
 from treadle.flows.scenario.faults import Fault
-from treadle.flows.scenario.plan import Action, Change, Existing, counts
+from treadle.flows.scenario.plan import Action, Change, Existing, Kind, counts
 from treadle.flows.scenario.records import find_scenario, get_scenario, things_of_scenario
 from treadle.flows.scenario.schema import Connector
 from treadle.flows.scenario.services import ScenarioServices
@@ -151,7 +151,7 @@ def survey_destroy(services: ScenarioServices, scenario_name: str) -> DestroyPla
     Raises:
         NotFound: no scenario of this name was built.
     """
-    from treadle.flows.scenario.destroy import survey  # noqa: PLC0415 - see above
+    from treadle.flows.scenario.survey import survey  # noqa: PLC0415 - see above
 
     return survey(services, scenario_name)
 
@@ -184,6 +184,10 @@ def query_graph(services: ScenarioServices, scenario_name: str, gql: str) -> "Gr
 
         raise refuse_gql(scenario_name)
     if record.graph_model_id is None:
+        if lost := next((loss for loss in record.lost if loss.kind is Kind.GRAPH_MODEL), None):
+            raise NotFound(
+                f"The graph of {scenario_name} was taken over by {lost.taken_by}.", hint="Build it again, with names of its own."
+            )
         raise NotFound(f"The scenario {scenario_name} has no graph.", hint="Build it with a graph archive.")
     return query_graph_model(services, record.workspace_id, record.graph_model_id, gql)
 

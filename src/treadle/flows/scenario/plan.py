@@ -13,6 +13,9 @@ class Kind(StrEnum):
     TABLE = "table"
     ONTOLOGY = "ontology"
     GRAPH_MODEL = "graph_model"
+    GREMLIN_GRAPH = "gremlin_graph"  # what one scenario has in Azure Cosmos DB; the next two are its parts
+    VERTICES = "vertices"
+    EDGES = "edges"
     EVENTHOUSE = "eventhouse"
     KQL_DATABASE = "kql_database"
     KQL_TABLE = "kql_table"

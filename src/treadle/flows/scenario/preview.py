@@ -12,7 +12,9 @@ from treadle.flows.scenario.check import Checked, check_scenario
 from treadle.flows.scenario.existing import Workspace, look_at, plan_changes
 from treadle.flows.scenario.faults import Fault
 from treadle.flows.scenario.flow import BuildPlan
+from treadle.flows.scenario.gremlin_claim import plan_gremlin
 from treadle.flows.scenario.plan import Change, Kind
+from treadle.flows.scenario.records import find_scenario
 from treadle.flows.scenario.schema import Connector, Manifest
 from treadle.flows.scenario.services import ScenarioServices
 from treadle.flows.scenario.slot_files import read_slot
@@ -45,6 +47,7 @@ def preview_build(services: ScenarioServices, asked: Asked, archives: Mapping[st
         notes += _about_gremlin(checked) if connector is Connector.COSMOSDB_GREMLIN else ()
         found = look_at(services, asked.workspace_id.lower())
         changes = _changes(services, found, asked, name, checked, connector)
+        notes += _about_elsewhere(services, name, asked.workspace_id)
         return BuildPlan(name, str(connector), changes, (), (*notes, *_no_longer_wanted(found, name, changes)))
 
 
@@ -73,7 +76,10 @@ def _changes(  # noqa: PLR0913, PLR0917 - where, for whom, and what
     scenarios = {slot: found.scenario for slot, found in checked.items() if found.scenario}
     telemetry = scenarios.get("telemetry")
     names = names_of(asked, (telemetry.manifest.telemetry_database if telemetry else None) or name)
-    return plan_changes(services, found, name, names, scenarios, connector, overwrite=asked.overwrite)
+    changes = plan_changes(services, found, name, names, scenarios, connector, overwrite=asked.overwrite)
+    if "graph" in scenarios and connector is Connector.COSMOSDB_GREMLIN:
+        changes += plan_gremlin(services, asked.workspace_id, name, scenarios["graph"], overwrite=asked.overwrite)
+    return changes
 
 
 def _no_longer_wanted(found: Workspace, name: str, changes: Sequence[Change]) -> Iterator[str]:
@@ -98,6 +104,14 @@ def _documents(services: ScenarioServices, name: str, slot: Slot, source: Binary
     changes = plan_slot(services.lake, services.documents, name, slot, contents)
     told = ", ".join(f"{len(getattr(changes, field))} {field}" for field in SlotChanges.__dataclass_fields__)
     return (), [f"{slot}: {len(contents.files)} files ({told})."]
+
+
+def _about_elsewhere(services: ScenarioServices, name: str, workspace_id: str) -> Iterator[str]:
+    """Scenarios go by their names, whatever the workspace."""
+    record = find_scenario(services.documents, name)
+    if record and record.workspace_id.lower() != workspace_id.lower():
+        place = record.workspace_name or record.workspace_id
+        yield f"A scenario {name} is built in workspace {place}. This build makes it one of this workspace, with these documents; what it has there stays until it is destroyed, which removes both. Choose another name to keep two."
 
 
 def _about_gremlin(checked: Mapping[str, Checked]) -> Iterable[str]:

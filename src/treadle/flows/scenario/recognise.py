@@ -26,7 +26,9 @@ def parts_of(source: BinaryIO, scratch: Path, *, limits: Limits | None = None) -
     telemetry = manifest is not None and _any_of(contents, [table.csv_file for table in manifest.telemetry])
     graph = _has_graph(contents, manifest.schema_file if manifest else GRAPH_SCHEMA, alone=not telemetry)
     if MANIFEST in contents.files and not graph and not telemetry:
-        return ("graph",)  # a scenario without its schema: the check says so
+        return (
+            ("telemetry",) if manifest is None else ("graph",)
+        )  # the manifest cannot be read, or the schema is missing: the check says so
     found: dict[Part, bool] = {"graph": graph, "telemetry": telemetry}
     return tuple(part for part, there in found.items() if there)
 

@@ -2,14 +2,14 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from types import NoneType
 from typing import Any, Final, TypeVar, cast
 
 import structlog
 
-from treadle.errors import InvalidInput, NotFound
+from treadle.errors import Conflict, InvalidInput, NotFound, Unavailable
 from treadle.flows.scenario.plan import Kind
 from treadle.stores.containers import SCENARIOS, THINGS
 from treadle.stores.document_store import MAX_LISTED, Document, DocumentStore
@@ -19,6 +19,7 @@ log = structlog.get_logger()
 _DIGITS: Final = 40  # of a SHA-256, in the id of a thing
 _T = TypeVar("_T")
 _UNREADABLE: Final = (KeyError, TypeError, ValueError, AttributeError)
+_TRIES: Final = 20  # at a record that others write at the same time
 _NEVER: Final = datetime.min.replace(tzinfo=UTC)
 
 
@@ -32,9 +33,19 @@ class TableRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Loss:
+    """A thing that was the scenario's until another one took it over. name: as plans have it. taken_by: that scenario."""
+
+    kind: Kind
+    name: str
+    taken_by: str
+
+
+@dataclass(frozen=True, slots=True)
 class ScenarioRecord:
     """What is known of a scenario that was built. Ids are None for what it has not. updated_at: aware UTC.
 
+    lost: what others have taken over since it was built last; it is not among its ids and tables any more.
     graph_styles: as the manifest says, by label. upload_results: slot → what came of it. model: what the graph is made of,
     {"entity_types": [{"label", "key", "properties": [{"name", "type"}]}], "relationship_types": [{"name", "label", "source", "target"}]}.
     """
@@ -62,6 +73,12 @@ class ScenarioRecord:
     upload_results: Mapping[str, Any] = field(default_factory=dict[str, Any])
     job_id: str | None = None
     updated_at: datetime = _NEVER
+    lost: tuple[Loss, ...] = ()
+
+    @property
+    def state(self) -> str:
+        """How it stands: BUILT, or INCOMPLETE as long as others have something of it."""
+        return "INCOMPLETE" if self.lost else "BUILT"
 
 
 _REQUIRED: Final = (
@@ -81,10 +98,18 @@ _KINDS: Final[Mapping[str, tuple[type, ...]]] = {
     **dict.fromkeys(("name", "display_name", "description", "graph_connector", "workspace_id", "workspace_name", "updated_at"), _TEXT),
     **dict.fromkeys(("domain", "job_id", "lakehouse_id", "lakehouse_name", "ontology_id", "ontology_name"), _TEXT_OR_NULL),
     **dict.fromkeys(("graph_model_id", "eventhouse_id", "kql_database_id", "kql_database_name"), _TEXT_OR_NULL),
-    **dict.fromkeys(("use_cases", "example_questions", "tables"), (list, tuple)),
+    **dict.fromkeys(("use_cases", "example_questions", "tables", "lost"), (list, tuple)),
     **dict.fromkeys(("graph_styles", "model", "upload_results"), (dict,)),
 }
 """What the members of a scenario's document are in JSON."""
+_ID_OF: Final[Mapping[Kind, tuple[str, ...]]] = {
+    Kind.LAKEHOUSE: ("lakehouse_id", "lakehouse_name"),
+    Kind.ONTOLOGY: ("ontology_id", "ontology_name"),
+    Kind.GRAPH_MODEL: ("graph_model_id",),
+    Kind.EVENTHOUSE: ("eventhouse_id",),
+    Kind.KQL_DATABASE: ("kql_database_id", "kql_database_name"),
+}
+"""The members of a record that name an item, its id first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +117,9 @@ class Thing:
     """A thing in Fabric that a scenario uses. item_id: Fabric's; of a table that of its lakehouse or database.
 
     fingerprint: of the content that was brought there; None while that is not whole, or where being there is enough.
-    made: whether a build made it; what was there before is not removed with the scenario.
+    made: whether a build made it; what was there before is not removed with the scenario. mark: of an item that is about to be made, what its
+    description will have, so that it is known again; None for what is there. noted_at: when this was written down, in ISO 8601; None: before
+    that was kept.
     """
 
     scenario: str
@@ -102,6 +129,8 @@ class Thing:
     item_id: str
     fingerprint: str | None = None
     made: bool = True
+    mark: str | None = None
+    noted_at: str | None = None
 
 
 def check_scenario_document(document_id: str, body: Mapping[str, Any]) -> None:
@@ -134,8 +163,41 @@ def _no_scenario(document_id: str, why: str, **details: Any) -> InvalidInput:
 
 def save_scenario(store: DocumentStore, record: ScenarioRecord) -> None:
     """Keep what is known of a scenario, in place of what was. Safe to repeat."""
-    body = {**asdict(record), "id": record.name, "updated_at": record.updated_at.astimezone(UTC).isoformat()}
-    store.put(SCENARIOS, record.name, body)
+    store.put(SCENARIOS, record.name, _body(record))
+
+
+def note_loss(store: DocumentStore, thing: Thing, taken_by: str) -> None:
+    """Note in the record of a thing's scenario, if it has one, that another scenario takes the thing over. Safe to repeat.
+
+    Raises:
+        Unavailable: others kept writing the record at the same time.
+    """
+    for _ in range(_TRIES):
+        document = store.find(SCENARIOS, thing.scenario)
+        record = _readable(document) if document else None
+        if document is None or record is None or not (lost := without(record, thing)):
+            return
+        lost = replace(lost, lost=(*lost.lost, Loss(thing.kind, thing.name, taken_by)))
+        try:
+            store.put(SCENARIOS, record.name, {**document.body, **_body(lost)}, if_match=document.etag)
+        except (Conflict, NotFound):
+            continue
+        return
+    raise Unavailable(f"The record of {thing.scenario} is being written by others.", hint="Try again.")
+
+
+def without(record: ScenarioRecord, thing: Thing) -> ScenarioRecord | None:
+    """The record of a scenario that has this thing no more; None if it does not name the thing. Pure."""
+    if record.workspace_id.lower() != thing.workspace_id.lower():
+        return None
+    if thing.kind in _ID_OF:
+        fields = _ID_OF[thing.kind]
+        return replace(record, **dict.fromkeys(fields)) if getattr(record, fields[0]) == thing.item_id else None
+    kind, place = {Kind.TABLE: ("lakehouse", record.lakehouse_id), Kind.KQL_TABLE: ("kql", record.kql_database_id)}.get(
+        thing.kind, ("", None)
+    )
+    kept = tuple(table for table in record.tables if (table.kind, table.name) != (kind, thing.name.partition("/")[2]))
+    return replace(record, tables=kept) if place == thing.item_id and len(kept) < len(record.tables) else None
 
 
 def find_scenario(store: DocumentStore, name: str) -> ScenarioRecord | None:
@@ -200,6 +262,10 @@ def all_documents(
         after = found.after
 
 
+def _body(record: ScenarioRecord) -> dict[str, Any]:
+    return {**asdict(record), "id": record.name, "updated_at": record.updated_at.astimezone(UTC).isoformat()}
+
+
 def _delete(store: DocumentStore, container: str, document_id: str) -> None:
     try:
         store.delete(container, document_id)
@@ -232,6 +298,7 @@ def _scenario_members(body: Mapping[str, Any]) -> dict[str, Any]:
         "example_questions": _texts(body.get("example_questions")),
         "tables": tuple(TableRecord(str(table["name"]), int(table["rows"]), str(table["kind"])) for table in body.get("tables") or ()),
         "updated_at": datetime.fromisoformat(body["updated_at"]),
+        "lost": tuple(Loss(Kind(told["kind"]), str(told["name"]), str(told["taken_by"])) for told in body.get("lost") or ()),
     }
 
 

@@ -34,8 +34,8 @@ _TEXT_CHARS: Final = 10_000
 
 
 def read_manifest(content: bytes, name: str = MANIFEST) -> Manifest | tuple[Fault, ...]:
-    """Read scenario.yaml, or tell everything that is wrong with it."""
-    return _read(content, name, _Manifest, lambda model: model.value())
+    """Read scenario.yaml, or tell everything that is wrong with it, tables of one name included."""
+    return _read(content, name, _Manifest, lambda model: model.value(), _tables_named_twice)
 
 
 def read_graph_schema(content: bytes, name: str = GRAPH_SCHEMA) -> GraphSchema | tuple[Fault, ...]:
@@ -290,6 +290,20 @@ def _fault(item: Any, document: Document, name: str) -> Fault:
 def _line(path: Path, document: Document) -> int:
     """The line of the value, or of the nearest one around it that is there."""
     return next((document.lines[path[:depth]] for depth in range(len(path), -1, -1) if path[:depth] in document.lines), 1)
+
+
+def _tables_named_twice(manifest: Manifest, document: Document, name: str) -> tuple[Fault, ...]:
+    """Telemetry tables of one name, of which only one could be there. Case makes a difference: Kusto's names have it."""
+    faults: list[Fault] = []
+    seen: dict[str, str] = {}
+    for place, table in enumerate(manifest.telemetry):
+        earlier = seen.get(table.name)
+        seen.setdefault(table.name, table.csv_file)
+        if earlier is not None:
+            line = _line(("data_sources", "telemetry", "config", "containers", place, "name"), document)
+            message = f"The telemetry table {table.name!r} is there already, of {earlier}; here it is of {table.csv_file}."
+            faults.append(Fault("schema_invalid", f"{name} line {line}", message, "Give each table its own name."))
+    return tuple(faults)
 
 
 def _references(schema: GraphSchema, document: Document, name: str) -> tuple[Fault, ...]:

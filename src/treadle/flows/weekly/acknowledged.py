@@ -78,15 +78,18 @@ def _as_frame(copied: Path, mapping: SyncMapping) -> pl.LazyFrame:
     return rows.with_columns(pl.col("fields").str.json_decode(fields), created_by_us=pl.col("created_by_us") == "t").unnest("fields")
 
 
-def record_outcomes(own: Database, sync: Sync, rows: pl.DataFrame, outcomes: pl.DataFrame, mapping: SyncMapping) -> None:
+def record_outcomes(  # noqa: PLR0913 - each named
+    own: Database, sync: Sync, rows: pl.DataFrame, outcomes: pl.DataFrame, mapping: SyncMapping, *, folds_case: bool
+) -> None:
     """Record the acknowledged and the refused rows of a part. Safe to repeat.
 
-    rows: of the plan. outcomes: what became of each, by `send_part`; the undecided ones leave no trace.
+    rows: of the plan. outcomes: what became of each, by `send_part`; the undecided ones leave no trace. folds_case: whether Salesforce takes keys
+    that differ in case for one; a record has one acknowledged row, under the spelling that was sent last.
     """
     decided = _as_stored(rows, mapping).join(outcomes, on="external_id", how="inner", maintain_order="left")
     for block in decided.filter(pl.col("outcome").is_in(["created", "updated"])).iter_slices(_BLOCK_ROWS):
         with own.transaction() as connection:
-            _acknowledge(connection, sync, block)
+            _acknowledge(connection, sync, block, folds_case=folds_case)
     for block in decided.filter(pl.col("outcome") == "refused").iter_slices(_BLOCK_ROWS):
         with own.transaction() as connection:
             _refuse(connection, sync, block, retry=False)
@@ -133,16 +136,16 @@ def forget_gone(own: Database, target: str, week: Week, external_ids: Sequence[s
         connection.execute(_SQL["forget_gone"], {**_week_values(target, week), "external_ids": list(external_ids)})
 
 
-def _acknowledge(connection: Connection, sync: Sync, rows: pl.DataFrame) -> None:
-    ids = rows["external_id"].to_list()
+def _acknowledge(connection: Connection, sync: Sync, rows: pl.DataFrame, *, folds_case: bool) -> None:
     values = {
         **_row_values(sync, rows),
         "sync_id": sync.sync_id,
         "salesforce_ids": rows["salesforce_id"].to_list(),
         "created": (rows["outcome"] == "created").to_list(),
+        "folds_case": folds_case,
     }
-    connection.execute(_SQL["acknowledge"], values)
-    connection.execute(_SQL["forget_refusals"], {"target": sync.target, "external_ids": ids})
+    for statement in ("acknowledge", "forget_other_spellings", "forget_refusals"):
+        connection.execute(_SQL[statement], values)
 
 
 def _refuse(connection: Connection, sync: Sync, rows: pl.DataFrame, *, retry: bool) -> None:

@@ -20,9 +20,33 @@ SELECT %(target)s::text, external_id, %(week_start)s::date, %(week_end)s::date, 
        salesforce_id = coalesce(excluded.salesforce_id, known.salesforce_id), created_by_us = known.created_by_us OR excluded.created_by_us,
        acknowledged_at = clock_timestamp(), sync_id = excluded.sync_id;
 
+-- forget_other_spellings
+-- A record has one row: what is known under another spelling of its key, or was of a record that this one took the place of, holds no longer.
+WITH sent AS (
+    SELECT external_id, salesforce_id FROM unnest(%(external_ids)s::text[], %(salesforce_ids)s::text[]) AS sent (external_id, salesforce_id)
+), stale AS (
+    SELECT known.external_id AS spelling, sent.external_id
+      FROM sent JOIN treadle.weekly_acknowledged AS known ON known.target = %(target)s::text AND known.salesforce_id = sent.salesforce_id
+     WHERE known.external_id <> sent.external_id
+     UNION
+    SELECT known.external_id, sent.external_id
+      FROM sent JOIN treadle.weekly_acknowledged AS known
+        ON known.target = %(target)s::text AND lower(known.external_id COLLATE "C") = lower(sent.external_id COLLATE "C")
+     WHERE known.external_id <> sent.external_id AND %(folds_case)s::boolean
+), gone AS (
+    DELETE FROM treadle.weekly_acknowledged AS known USING stale
+     WHERE known.target = %(target)s::text AND known.external_id = stale.spelling
+    RETURNING stale.external_id, known.created_by_us
+)
+UPDATE treadle.weekly_acknowledged AS known SET created_by_us = true FROM gone
+ WHERE known.target = %(target)s::text AND known.external_id = gone.external_id AND gone.created_by_us AND NOT known.created_by_us;
+
 -- forget_refusals
--- What is acknowledged is refused no longer.
-DELETE FROM treadle.weekly_refused WHERE target = %(target)s::text AND external_id = ANY (%(external_ids)s::text[]);
+-- What is acknowledged is refused no longer, under no spelling.
+DELETE FROM treadle.weekly_refused AS known USING unnest(%(external_ids)s::text[]) AS sent (external_id)
+ WHERE known.target = %(target)s::text
+   AND (known.external_id = sent.external_id
+        OR %(folds_case)s::boolean AND lower(known.external_id COLLATE "C") = lower(sent.external_id COLLATE "C"));
 
 -- refuse
 -- A row that is refused again keeps since when. One that was never decided waits here, too, and goes out with the next sync.

@@ -4,7 +4,6 @@ Killed at any moment, it goes on where it stood: first every part that was begun
 the rest is planned anew. So no row is sent twice, and none is forgotten.
 """
 
-import hashlib
 import random
 import time
 from collections.abc import Generator
@@ -47,6 +46,7 @@ from treadle.flows.weekly.ledger import (
     unfinished_sync,
 )
 from treadle.flows.weekly.metrics import MetricsFile
+from treadle.flows.weekly.part_files import read_rows, sha256_of, write_outcomes, write_rows
 from treadle.flows.weekly.record import Stage
 from treadle.flows.weekly.row_hash import HASH_COLUMNS
 from treadle.flows.weekly.send_part import JOB_FAILED, Delivery, Patience, cut, send_part, settle_again
@@ -87,11 +87,11 @@ def sync_week(  # noqa: PLR0913 - what, for which run, and who listens: each nam
     plan_only: bool,
     report: Report,
     check: Check,
-    force: bool = False,
+    override_guards: bool = False,
 ) -> SyncOutcome:
     """Bring a week's metrics to Salesforce, or say what that would do. Safe to repeat: what is acknowledged is not sent again.
 
-    run_id: of the run that this belongs to; None only for a plan. force: carry a plan out although a guard objects.
+    run_id: of the run that this belongs to; None only for a plan. override_guards: carry a plan out although a guard objects.
 
     Raises:
         Conflict: a guard objects to the plan, or another process is sending this week.
@@ -107,7 +107,7 @@ def sync_week(  # noqa: PLR0913 - what, for which run, and who listens: each nam
         if plan_only or run_id is None:
             return _planned(_with_refused(delivery, plan, rows.height, waiting), rows, waiting.height)
         carried = carried_by(services.own, run_id, target, week, left)
-        if plan.trips and not force:
+        if plan.trips and not override_guards:
             raise _objection(plan, week)
         sync = Sync(uuid4(), run_id, target, week)
         counts = _send(_Sending(services, delivery, sync, _folder(services, sync), report), plan, rows)
@@ -148,7 +148,8 @@ def retry_refused(services: WeeklyServices, week: Week, *, report: Report, check
 def _delivery(services: WeeklyServices, check: Check) -> Delivery:
     client: SalesforceClient = services.salesforce()
     mapping = replace(CUSTOMER_WEEKLY, object_name=services.settings.salesforce_object)
-    return Delivery(client, services.own, mapping, Patience(time.sleep, time.monotonic, check=check))
+    describe = read_describe(client.describe(mapping.object_name))
+    return Delivery(client, services.own, mapping, describe, Patience(time.sleep, time.monotonic, check=check))
 
 
 @contextmanager
@@ -179,7 +180,7 @@ def _metrics_of(services: WeeklyServices, week: Week) -> MetricsFile:
             f"The metrics of the week {week} are not on this machine.",
             hint=f"treadle weekly run --week-start {week.start} --week-end {week.end} --force",
         )
-    return MetricsFile(path, pl.scan_parquet(path).select(pl.len()).collect().item(), _sha256_of(path), path.stat().st_size)
+    return MetricsFile(path, pl.scan_parquet(path).select(pl.len()).collect().item(), sha256_of(path), path.stat().st_size)
 
 
 def _plan(services: WeeklyServices, delivery: Delivery, target: str, week: Week, metrics: MetricsFile) -> SyncPlan:
@@ -191,9 +192,9 @@ def _plan(services: WeeklyServices, delivery: Delivery, target: str, week: Week,
     return plan_sync(
         metrics.path,
         known,
-        read_describe(delivery.salesforce.describe(mapping.object_name)),
+        delivery.describe,
         mapping,
-        Guards(settings.sync_max_update_pct, settings.sync_max_delete_pct),
+        Guards(settings.sync_max_update_pct, settings.sync_max_missing_pct),
         folder=folder,
         limits=read_limits(delivery.salesforce.limits()),
     )
@@ -224,7 +225,7 @@ def _with_refused(delivery: Delivery, plan: SyncPlan, sent: int, waiting: pl.Dat
     if not waiting.height:
         return plan
     upload_bytes = plan.cost.upload_bytes * sent // (sent + waiting.height)
-    return mark_refused(plan, waiting, estimate_cost(sent, plan.delete, upload_bytes, read_limits(delivery.salesforce.limits())))
+    return mark_refused(plan, waiting, estimate_cost(sent, upload_bytes, read_limits(delivery.salesforce.limits())))
 
 
 def _planned(plan: SyncPlan, rows: pl.DataFrame, waiting: int) -> SyncOutcome:
@@ -237,7 +238,7 @@ def _objection(plan: SyncPlan, week: Week) -> Conflict:
     return Conflict(
         f"The plan is not carried out, since a guard objects – {reasons}.",
         hint=f"Look at it with: treadle weekly plan --week-start {week.start}. If it is right: treadle weekly stage salesforce-sync "
-        f"--week-start {week.start} --week-end {week.end} --force",
+        f"--week-start {week.start} --week-end {week.end} --override-guards",
         details={"guards": [trip.guard for trip in plan.trips], "create": plan.create, "update": plan.update, "digest": plan.digest},
     )
 
@@ -250,7 +251,7 @@ def _settle_left(services: WeeklyServices, delivery: Delivery, target: str, week
     log.info("sync.taken_over", sync_id=str(sync.sync_id))
     sending = _Sending(services, delivery, sync, _folder(services, sync), report)
     for part in [part for part in list_parts(services.own, sync) if part.open]:
-        rows = None if part.state == "PLANNED" else _read_part(sending, part)
+        rows = None if part.state == "PLANNED" else read_rows(sending.folder, part)
         if rows is None:
             _drop(sending, part)
             continue
@@ -326,7 +327,9 @@ def _write_parts(sending: _Sending, plan: SyncPlan, rows: pl.DataFrame, *, first
     sending.folder.mkdir(parents=True, exist_ok=True)
     channel, blocks = cut(sending.delivery.mapping, rows)
     number = 1 if first else len(list_parts(own, sync)) + 1
-    planned = [PlannedPart(place, channel, block.height, _write_part(sending, place, block)) for place, block in enumerate(blocks, number)]
+    planned = [
+        PlannedPart(place, channel, block.height, write_rows(sending.folder, place, block)) for place, block in enumerate(blocks, number)
+    ]
     if first:
         open_sync(own, sync, plan.digest, planned)
     else:
@@ -335,27 +338,11 @@ def _write_parts(sending: _Sending, plan: SyncPlan, rows: pl.DataFrame, *, first
     return [(known[place.part], block) for place, block in zip(planned, blocks, strict=True)]
 
 
-def _write_part(sending: _Sending, number: int, rows: pl.DataFrame) -> str:
-    path = sending.folder / f"part-{number:06}.parquet"
-    rows.write_parquet(path, compression="zstd")
-    return _sha256_of(path)
-
-
-def _read_part(sending: _Sending, part: Part) -> pl.DataFrame | None:
-    """The rows of a part. None: the file is not here, or is another."""
-    path = sending.folder / f"part-{part.part:06}.parquet"
-    return pl.read_parquet(path, glob=False) if path.is_file() and _sha256_of(path) == part.sha256 else None
-
-
-def _sha256_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _settle(sending: _Sending, part: Part, rows: pl.DataFrame, outcomes: pl.DataFrame) -> PartCounts:
     """Record what became of every row, and only then that the part is settled."""
-    outcomes.write_parquet(sending.folder / f"outcomes-{part.part:06}.parquet")
-    record_outcomes(sending.services.own, sending.sync, rows, outcomes, sending.delivery.mapping)
+    write_outcomes(sending.folder, part, outcomes)
+    delivery = sending.delivery
+    record_outcomes(sending.services.own, sending.sync, rows, outcomes, delivery.mapping, folds_case=delivery.folds_case)
     found: dict[str, int] = dict(outcomes["outcome"].value_counts().iter_rows())
     counts = PartCounts(**{name: found.get(name, 0) for name in ("created", "updated", "refused", "undecided")})
     settle_part(sending.services.own, part, counts)

@@ -265,11 +265,24 @@ class _Extraction:
         """Compare a page with those before it. Raises _Drifted when it does not continue them."""
         if None not in (self._total, envelope.total) and envelope.total != self._total:
             raise _Drifted(f"the API counted {self._total} events, and {envelope.total} at page {number}")
-        if (before := self._numbers.get(_records_sha256(envelope))) is not None:
+        before = self._numbers.get(_records_sha256(envelope))
+        if before is not None and not self._repeats(opening, envelope, number):
             raise _Drifted(f"page {number} has the events of page {before}")
         # An event with which a page begins, and which the page before has too, may be there twice; or the list has shifted in between.
         if self._pages and envelope.records[0] in self._last_records:
             self._look_again(opening, self._pages[-1])
+
+    def _repeats(self, opening: _Opening, envelope: Envelope, number: int) -> bool:
+        """Whether a page has the events of one before because there are so many alike, which have no ids to be told apart by.
+
+        They must be several and all that it has, the API must count them, and give the page a second time as it is. `_reconcile` notices an API without
+        an end.
+        """
+        alike = len(set(envelope.records)) == 1 < len(envelope.records)
+        if not alike or self._total is None or envelope.total != self._total:
+            return False
+        again = read_envelope(self._ask(opening, number))
+        return again.total == self._total and again.records == envelope.records
 
     def _look_again(self, opening: _Opening, page: PageFile) -> None:
         envelope = read_envelope(self._ask(opening, page.number))
@@ -282,7 +295,8 @@ class _Extraction:
         if self._pages and self._total == rows and not surely_last:
             rows += self._beyond(opening)
         miscounted = self._total is not None and rows != self._total
-        if self._pages and (miscounted or len(self._pages) > 1):
+        one_answer = len(self._pages) == 1 and self._total is not None  # else it took several, between which the list may have changed
+        if self._pages and (miscounted or not one_answer):
             self._look_again(opening, self._pages[0])
         if miscounted:
             self.discard()  # going on with these pages would end the same

@@ -44,6 +44,7 @@ class WeekOptions:
     requested_by: str
     dry_run: bool = False  # extract, judge and check only; nothing is recorded, published or sent
     force: bool = False  # do everything again, also a week that is done
+    override_guards: bool = False  # carry the plan for Salesforce out although a guard objects to it
     local_only: bool = False  # neither lake nor Salesforce; the checkpoint stays
     advance_on_skip: bool = False  # move the checkpoint past a week that was found done
     engine: Engine = "embedded"
@@ -206,7 +207,7 @@ def _work(  # noqa: PLR0913 - as run_week
         report,
         check,
         force=force,
-        override_guards=options.force,
+        override_guards=options.override_guards,
         local_only=options.local_only,
         engine=options.engine,
     )

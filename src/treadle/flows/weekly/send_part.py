@@ -25,7 +25,7 @@ from treadle.flows.weekly.bulk_csv import write_bulk_csv
 from treadle.flows.weekly.ledger import Part, PartChannel, drop_part, known_jobs, mark_sending, mark_sent, record_job
 from treadle.flows.weekly.row_outcomes import OUTCOME_SCHEMA, correlate, outcome_of
 from treadle.flows.weekly.sync_cost import BULK_FROM_ROWS
-from treadle.flows.weekly.sync_fields import SyncMapping
+from treadle.flows.weekly.sync_fields import Describe, SyncMapping
 from treadle.flows.weekly.sync_plan import clears
 
 JOB_FAILED: Final = "JOB_FAILED"  # not Salesforce's, but ours, for rows of a job that will not do better
@@ -57,7 +57,13 @@ class Delivery:
     salesforce: SalesforceClient
     own: Database
     mapping: SyncMapping
+    describe: Describe
     patience: Patience
+
+    @property
+    def folds_case(self) -> bool:
+        """Whether Salesforce takes keys that differ in case for one record."""
+        return self.describe.folds_case(self.external_id_field)
 
     @property
     def external_id_field(self) -> str:

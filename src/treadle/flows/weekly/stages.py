@@ -177,7 +177,14 @@ def sync(work: Work, run_id: UUID) -> Done[Any]:
     required(passed_gate(work), work, Stage.QUALITY_GATE)
     metrics = metrics_of(work)
     outcome = sync_week(
-        work.services, work.week, run_id, metrics, plan_only=False, report=work.report, check=work.check, force=work.override_guards
+        work.services,
+        work.week,
+        run_id,
+        metrics,
+        plan_only=False,
+        report=work.report,
+        check=work.check,
+        override_guards=work.override_guards,
     )
     counts = counts_of(outcome)
     message = f"{metrics.rows:,} customers: " + ", ".join(f"{count:,} {name}" for name, count in counts.items()) + "."

@@ -31,7 +31,9 @@ class Guards:
     """Shares, in percent of the acknowledged rows, that a plan must not exceed; None switches a guard off."""
 
     max_update_pct: float | None = None
-    max_delete_pct: float | None = None
+    max_missing_pct: float | None = (
+        None  # of records that the metrics no longer have: nothing is deleted, but a source that lost rows is not trusted
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,23 +74,20 @@ def _remaining(limit: Mapping[str, int] | None) -> int | None:
     return limit.get("Remaining") if limit else None
 
 
-def estimate_cost(upserts: int, deletes: int, upload_bytes: int, limits: Limits, *, reserve_pct: float = 10.0) -> ApiCost:
-    """What sending takes. upload_bytes: of the CSV of the upserts. reserve_pct: of what is left of an allowance, kept for everybody else."""
-    rows = upserts + deletes
+def estimate_cost(rows: int, upload_bytes: int, limits: Limits, *, reserve_pct: float = 10.0) -> ApiCost:
+    """What upserting so many rows takes. upload_bytes: of their CSV. reserve_pct: of what is left of an allowance, kept for everybody else."""
     if rows == 0:
         return ApiCost(Channel.NOTHING, 0, 0, 0, 0, affordable=True)
     if rows < BULK_FROM_ROWS:
-        requests = _parts(upserts, COLLECTION_ROWS) + _parts(deletes, COLLECTION_ROWS)
-        return _afford(ApiCost(Channel.COLLECTIONS, requests, 0, 0, upload_bytes, affordable=None), limits, reserve_pct)
-    jobs = _jobs(upserts, upload_bytes) + (1 if deletes else 0)
-    batches = _parts(upserts, BATCH_ROWS) + _parts(deletes, BATCH_ROWS)
+        return _afford(
+            ApiCost(Channel.COLLECTIONS, _parts(rows, COLLECTION_ROWS), 0, 0, upload_bytes, affordable=None), limits, reserve_pct
+        )
+    jobs, batches = _jobs(rows, upload_bytes), _parts(rows, BATCH_ROWS)
     return _afford(ApiCost(Channel.BULK, jobs * CALLS_PER_JOB, jobs, batches, upload_bytes, affordable=None), limits, reserve_pct)
 
 
 def _jobs(rows: int, upload_bytes: int) -> int:
     """A job takes one upload of at most PART_BYTES, cut between whole batches where a batch is smaller than that."""
-    if not rows:
-        return 0
     row_bytes = max(1, upload_bytes // rows)
     rows_a_job = max(1, PART_BYTES // row_bytes)
     whole = rows_a_job // BATCH_ROWS * BATCH_ROWS or rows_a_job
@@ -110,11 +109,11 @@ def _afford(cost: ApiCost, limits: Limits, reserve_pct: float) -> ApiCost:
     return ApiCost(cost.channel, cost.requests, cost.jobs, cost.batches, cost.upload_bytes, affordable=True if known else None)
 
 
-def check_guards(guards: Guards, *, updates: int, deletes: int, acknowledged: int | None) -> tuple[GuardTrip, ...]:
+def check_guards(guards: Guards, *, updates: int, missing: int, acknowledged: int | None) -> tuple[GuardTrip, ...]:
     """The guards that trip. One that cannot be evaluated trips, too. acknowledged: rows that Salesforce has acknowledged; None: not known."""
     trips = (
         _check("max_update_pct", "updates", guards.max_update_pct, updates, acknowledged),
-        _check("max_delete_pct", "deletes", guards.max_delete_pct, deletes, acknowledged),
+        _check("max_missing_pct", "records that the metrics no longer have", guards.max_missing_pct, missing, acknowledged),
     )
     return tuple(trip for trip in trips if trip)
 

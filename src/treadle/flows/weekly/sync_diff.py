@@ -14,8 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from treadle.errors import InvalidInput
+from treadle.flows.weekly.field_text import as_text, typed
+from treadle.flows.weekly.key_folding import folded
 from treadle.flows.weekly.row_hash import HASH_COLUMNS, row_hashes
-from treadle.flows.weekly.seals import SEAL_COLUMNS, Seals
+from treadle.flows.weekly.seals import SEAL_COLUMNS, Numbers, Seals
 from treadle.flows.weekly.sync_fields import (
     Describe,
     FieldProblem,
@@ -31,7 +33,7 @@ from treadle.flows.weekly.sync_fields import (
 
 arrow: Final[Any] = pa  # their types are unknown to the checker
 parquet: Final[Any] = pq
-CREATE, UPDATE, DELETE, BLOCKED = "create", "update", "delete", "blocked"
+CREATE, UPDATE, BLOCKED = "create", "update", "blocked"
 _BATCH_ROWS: Final = 98_304
 _COMPARED_ROWS: Final = 500_000  # candidates that are looked up in the acknowledged rows at a time
 _OFFENDERS: Final = 20
@@ -50,7 +52,7 @@ class Diff:
 
     def __init__(self, mapping: SyncMapping, describe: Describe, today: Path, known: Path, scratch: Path) -> None:
         self.mapping, self._today, self._known = mapping, today, known
-        self._candidates, self._missing = scratch / "candidates.parquet", scratch / "missing.parquet"
+        self._candidates = scratch / "candidates.parquet"
         self._collisions: pl.DataFrame | None = None
         self._colliding: Seals | None = None
         source = pl.read_parquet_schema(today)
@@ -60,7 +62,8 @@ class Diff:
         self.schema = pl.LazyFrame(schema=source).select(self._key, *self._columns).collect_schema()
         self._checks = row_checks(mapping, describe, self.schema)
         self._barred = {action: action_problems(mapping, describe, creating=action == CREATE) for action in (CREATE, UPDATE)}
-        self._folds_case = not describe.fields[key.target].case_sensitive
+        self._folds_case = describe.folds_case(key.target)
+        self._known_once = scratch / "known_once.parquet"
         self.known_candidates = 0  # of those that were compared so far, how many have an acknowledged row
 
     def require_unique_keys(self) -> int:
@@ -69,25 +72,24 @@ class Diff:
         Keys that differ, and that Salesforce would take for the same, are noted: `find_candidates` and `compare` block all of their rows.
         """
         keys = pl.scan_parquet(self._today).select(key=pl.col(self.mapping.external_id.source))
-        folded = self._fold(pl.col("key"))
-        hashed = keys.select(folded.hash(), pl.col("key").is_null().alias("null")).collect(engine="streaming")
+        match = self._fold(pl.col("key"))
+        hashed = keys.select(match.hash(), pl.col("key").is_null().alias("null")).collect(engine="streaming")
         if nulls := int(hashed["null"].sum()):
             raise InvalidInput(
                 f"{nulls:,} rows of the metrics have no {self.mapping.external_id.source}, by which Salesforce finds them.",
                 hint="Nothing was sent. Look at the events of the week: a user without an id must be a reject.",
                 details={"null_keys": nulls},
             )
-        sorted_hashes = np.sort(hashed.to_series(0).to_numpy())
-        twice = np.unique(sorted_hashes[1:][sorted_hashes[1:] == sorted_hashes[:-1]])
+        twice = _standing_twice(np.sort(hashed.to_series(0).to_numpy()))
         if len(twice):
-            self._note_collisions(keys, folded, twice)
-        return len(sorted_hashes)
+            self._note_collisions(keys, match, twice)
+        return hashed.height
 
-    def _note_collisions(self, keys: pl.LazyFrame, folded: pl.Expr, hashes: Any) -> None:
+    def _note_collisions(self, keys: pl.LazyFrame, match: pl.Expr, hashes: pl.Series) -> None:
         """Equal hashes are looked at: equal keys are refused, keys of one group that differ are noted, each with another one of its group."""
-        suspects = keys.filter(folded.hash().is_in(pl.Series(hashes, dtype=pl.UInt64).implode()))
+        suspects = keys.filter(match.hash().is_in(hashes.implode()))
         found = (
-            suspects.group_by(folded=folded)
+            suspects.group_by(folded=match)
             .agg(pl.col("key").sort())
             .filter(pl.col("key").list.len() > 1)
             .sort("folded")
@@ -111,7 +113,50 @@ class Diff:
         A seal is one number of a row's key and hash together: a row that is acknowledged as it is has its seal on the other side. Seals are made of
         Polars' own hashes of the keys, which need to be the same within this process only.
         """
-        return Seals(self._batches(self._seal_known, self._known, ("external_id", *HASH_COLUMNS)), _count(self._known))
+        seals, twice = self._sealed()
+        if len(twice) and self._hold_each_record_once(twice):
+            seals, _ = self._sealed()
+        return seals
+
+    def _sealed(self) -> tuple[Seals, pl.Series]:
+        """The seals of the acknowledged rows, and the hashes that several of their keys have."""
+        hashes, start = np.empty(_count(self._known), np.uint64), 0
+
+        def noted(batches: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+            nonlocal start
+            for batch in batches:
+                hashes[start : start + batch.height] = batch["key"].to_numpy()
+                start += batch.height
+                yield batch
+
+        seals = Seals(noted(self._batches(self._seal_known, self._known, ("external_id", *HASH_COLUMNS))), len(hashes))
+        hashes.sort()
+        return seals, _standing_twice(hashes)
+
+    @property
+    def known_rows(self) -> int:
+        """How many records have an acknowledged row, once `seal_known` is through."""
+        return _count(self._known)
+
+    def _hold_each_record_once(self, twice: pl.Series) -> bool:
+        """Of acknowledged rows that Salesforce takes for one, nobody can tell which it holds: one is left, as if it held nothing, and so is written anew.
+
+        twice: hashes that several keys have. Returns whether there are such rows.
+        """
+        key = self._fold(pl.col("external_id"))
+        stored = pl.scan_parquet(self._known)
+        suspects = stored.filter(key.hash().is_in(twice.implode())).select("external_id", match=key, created_by_us="created_by_us")
+        groups = suspects.group_by("match").agg(pl.len(), pl.col("external_id").min(), pl.col("created_by_us").any())
+        doubled = groups.filter(pl.col("len") > 1).collect(engine="streaming")
+        if doubled.is_empty():
+            return False
+        told = {"external_id": pl.col("external_id"), "created_by_us": pl.col("created_by_us"), **dict.fromkeys(HASH_COLUMNS, pl.lit(0))}
+        schema = stored.collect_schema()
+        once = doubled.lazy().select(told.get(name, pl.lit(None)).cast(dtype).alias(name) for name, dtype in schema.items())
+        others = stored.filter(~key.is_in(doubled["match"].implode()))
+        pl.concat([others, once]).sink_parquet(self._known_once, engine="streaming")
+        self._known = self._known_once
+        return True
 
     def find_candidates(self, known: Seals) -> int:
         """Write the rows that are new, blocked, or whose hash differs, in the order of the metrics; return how many there are."""
@@ -152,29 +197,9 @@ class Diff:
         olds = [pl.col(name).alias(f"old.{name}") for name in names]
         return found.select(key.alias("match"), pl.lit(value=True).alias("known"), *olds).collect(engine="streaming")
 
-    def write_missing(self) -> int:
-        """Note the acknowledged rows that we created and the metrics no longer have; return how many there are."""
-        today = Seals(self._batches(self._key_of_today, self._today, (self.mapping.external_id.source,)), _count(self._today))
-        rows = self._batches(self._key_of_known, self._known, ("external_id", "created_by_us"))
-        gone = [batch.filter(~today.hold(batch) & batch["created_by_us"]).select("external_id") for batch in rows]
-        missing = pl.concat(gone).sort("external_id")
-        missing.filter(~self._stands_today(missing["external_id"])).write_parquet(self._missing)
-        return _count(self._missing)
-
-    def _stands_today(self, external_ids: pl.Series) -> pl.Series:
-        """Whether the metrics have these keys, by the keys themselves: what deletes a record must not rest on seals."""
-        wanted = external_ids.to_frame("key").select(self._fold(pl.col("key"))).to_series()
-        keys = pl.scan_parquet(self._today).select(key=self._fold(pl.col(self.mapping.external_id.source)))
-        return wanted.is_in(keys.filter(pl.col("key").is_in(wanted.implode())).collect(engine="streaming")["key"].implode())
-
-    def missing(self) -> Iterator[pl.DataFrame]:
-        """Those that we created, as deletes."""
-        for batch in pl.scan_parquet(self._missing).collect_batches(chunk_size=_BATCH_ROWS, maintain_order=True):
-            yield self.plan_rows(batch.select("external_id", action=pl.lit(DELETE)))
-
     def _fold(self, key: pl.Expr) -> pl.Expr:
         """The key as Salesforce compares it."""
-        return key.str.to_lowercase() if self._folds_case else key
+        return folded(key) if self._folds_case else key
 
     def _batches(self, prepare: Callable[[pl.DataFrame], pl.DataFrame], path: Path, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
         """A file's rows in their order, some at a time, prepared in threads a little ahead of who takes them."""
@@ -199,36 +224,30 @@ class Diff:
     def _map(self, rows: pl.DataFrame) -> pl.DataFrame:
         """The fields, whether the row is blocked, the hash of the fields, and the seal."""
         fields = rows.select(self._key, *self._columns).with_columns(any_fails(self._checks).alias("blocked"))
+        match = fields.select(match=self._fold(pl.col(self.mapping.external_id.target)))  # once: no engine sees that what folds is the same
         if self._colliding is not None:
-            collide = self._colliding.hold(fields.select(self._key_seals(pl.col(self.mapping.external_id.target))))
+            collide = self._colliding.hold(match.select(self._key_seals(pl.col("match"))))
             fields = fields.with_columns((fields["blocked"] | collide).alias("blocked"))
         hashed = fields.hstack(row_hashes(fields.select(self.mapping.fields)))
-        return hashed.with_columns(self._seals(pl.col(self.mapping.external_id.target)))
+        return hashed.hstack(match).with_columns(self._seals(pl.col("match"))).drop("match")
 
     def _candidates_among(self, known: Seals, rows: pl.DataFrame) -> pl.DataFrame:
         fields = self._map(rows)
         return fields.filter(~known.hold(fields) | fields["blocked"])
 
     def _seal_known(self, rows: pl.DataFrame) -> pl.DataFrame:
-        return rows.select(self._seals(pl.col("external_id")))
+        match = pl.col("match")
+        return rows.with_columns(match=self._fold(pl.col("external_id"))).select(*self._seals(match), key=match.hash())
 
-    def _seals(self, key: pl.Expr) -> list[pl.Expr]:
-        """128 bits of the key and of the row's hash together, of which `Seals` keeps 96."""
-        folded = self._fold(key)
+    def _seals(self, match: pl.Expr) -> list[pl.Expr]:
+        """128 bits of the folded key and of the row's hash together, of which `Seals` keeps 96."""
         return [
-            (folded.hash(seed) ^ pl.col(name).reinterpret(signed=False)).alias(seal)
+            (match.hash(seed) ^ pl.col(name).reinterpret(signed=False)).alias(seal)
             for seed, (seal, name) in enumerate(zip(SEAL_COLUMNS, HASH_COLUMNS, strict=True))
         ]
 
-    def _key_of_today(self, rows: pl.DataFrame) -> pl.DataFrame:
-        return rows.select(self._key_seals(pl.col(self.mapping.external_id.source)))
-
-    def _key_of_known(self, rows: pl.DataFrame) -> pl.DataFrame:
-        return rows.with_columns(self._key_seals(pl.col("external_id")))
-
-    def _key_seals(self, key: pl.Expr) -> list[pl.Expr]:
-        folded = self._fold(key)
-        return [folded.hash(seed).alias(seal) for seed, seal in enumerate(SEAL_COLUMNS)]
+    def _key_seals(self, match: pl.Expr) -> list[pl.Expr]:
+        return [match.hash(seed).alias(seal) for seed, seal in enumerate(SEAL_COLUMNS)]
 
     def _judge(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Rows of the plan from candidates beside what is acknowledged of them."""
@@ -245,9 +264,7 @@ class Diff:
     def _old(self, rule: FieldRule, stored: Sequence[str]) -> pl.Expr:
         """What the record holds as far as it was acknowledged; null for a field that the mapping had not then."""
         name = f"old.{rule.target}"
-        return (
-            _typed(pl.col(name), self.schema[rule.target]) if name in stored else pl.lit(None, dtype=self.schema[rule.target]).alias(name)
-        )
+        return typed(pl.col(name), self.schema[rule.target]) if name in stored else pl.lit(None, dtype=self.schema[rule.target]).alias(name)
 
     def _with_problems(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Each blocked row's problems, and the rows that become blocked since their action is not allowed on a field."""
@@ -268,8 +285,11 @@ class Diff:
         return _spread(rows, blocked, lists)
 
     def _collision(self, key: str, other: str | None) -> Sequence[FieldProblem]:
-        reason = f"Salesforce ignores the case of this field, and would take it for {other}, which is another row"
-        return () if other is None else (FieldProblem("key_collides", self.mapping.external_id.target, key[:1000], reason[:1000]),)
+        if other is None:
+            return ()
+        would = "would" if key.lower() == other.lower() else "may"
+        reason = f"Salesforce ignores the case of this field, and {would} take it for {other}, which is another row"
+        return (FieldProblem("key_collides", self.mapping.external_id.target, key[:1000], reason[:1000]),)
 
     def _with_hashes(self, rows: pl.DataFrame) -> pl.DataFrame:
         """The hash of what a record then holds; where every null is cleared, that is what was hashed before."""
@@ -294,6 +314,11 @@ class Diff:
             (pl.col("changes") if "changes" in columns else pl.lit(None, dtype=pl.List(_CHANGE))).alias("changes"),
             (pl.col("problems") if "problems" in columns else pl.lit(None, dtype=pl.List(_PROBLEM))).alias("problems"),
         )
+
+
+def _standing_twice(in_order: Numbers) -> pl.Series:
+    """Those of some hashes, smallest first, that stand there several times."""
+    return pl.Series(np.unique(in_order[1:][in_order[1:] == in_order[:-1]]), dtype=pl.UInt64)
 
 
 def _refuse_equal_keys(groups: pl.Series) -> None:
@@ -351,34 +376,6 @@ def _with_changes(rows: pl.DataFrame, fields: Sequence[str]) -> pl.DataFrame:
         .drop("place")
         .with_columns(pl.col("changes").cast(pl.List(_CHANGE)))
     )
-
-
-def as_text(column: pl.Expr) -> pl.Expr:
-    """A value as people, JSON and the acknowledged rows have it: decimals with all their places, moments as 2019-12-08T23:59:59.000Z, true and false."""
-    return column.map_batches(_series_as_text, return_dtype=pl.String)
-
-
-def _series_as_text(values: pl.Series) -> pl.Series:
-    if isinstance(values.dtype, pl.Datetime):
-        return values.dt.strftime("%Y-%m-%dT%H:%M:%S%.3fZ")
-    return values.cast(pl.String)
-
-
-def _typed(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
-    return column.map_batches(lambda values: _series_typed(values, dtype), return_dtype=dtype)
-
-
-def _series_typed(values: pl.Series, dtype: pl.DataType) -> pl.Series:
-    """Stored text in its field's type; what cannot be read is null, and so counts as changed."""
-    if not isinstance(values.dtype, pl.String) or isinstance(dtype, pl.String):
-        return values.cast(dtype, strict=False)
-    if isinstance(dtype, pl.Datetime):
-        return values.str.to_datetime("%Y-%m-%dT%H:%M:%S%.3fZ", time_unit="us", time_zone="UTC", strict=False)
-    if isinstance(dtype, pl.Date):
-        return values.str.to_date("%Y-%m-%d", strict=False)
-    if isinstance(dtype, pl.Boolean):
-        return values == "true"
-    return values.cast(dtype, strict=False)
 
 
 def _spread(rows: pl.DataFrame, chosen: pl.Series, lists: Sequence[Any]) -> pl.DataFrame:

@@ -90,6 +90,10 @@ class Describe:
     object_name: str
     fields: Mapping[str, DescribedField]
 
+    def folds_case(self, name: str) -> bool:
+        """Whether Salesforce takes values of this field that differ in case for one."""
+        return not self.fields[name].case_sensitive
+
 
 @dataclass(frozen=True, slots=True)
 class FieldProblem:

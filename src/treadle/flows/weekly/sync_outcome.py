@@ -63,15 +63,15 @@ def sync_week(  # noqa: PLR0913 - what, for which run, and who listens: each nam
     plan_only: bool,
     report: Report,
     check: Check,
-    force: bool = False,
+    override_guards: bool = False,
 ) -> Any:
-    """Bring the metrics to Salesforce, or only plan it. force: also when a guard objects to the plan.
+    """Bring the metrics to Salesforce, or only plan it. override_guards: also when a guard objects to the plan.
 
     Raises:
         InvalidInput: this installation has no part that talks to Salesforce. OperationFailed: rows are not accounted for.
     """
     carry_out = _deliver("sync_week")
-    outcome = carry_out(services, week, run_id, metrics, plan_only=plan_only, report=report, check=check, force=force)
+    outcome = carry_out(services, week, run_id, metrics, plan_only=plan_only, report=report, check=check, override_guards=override_guards)
     counts = counts_of(outcome)
     if not plan_only and (sum(counts.values()) != metrics.rows or min(counts.values()) < 0):
         raise OperationFailed(

@@ -20,9 +20,10 @@ from uuid import uuid4
 import polars as pl
 import pyarrow.parquet as pq
 
+from treadle.flows.weekly.field_text import as_text
 from treadle.flows.weekly.row_hash import HASH_COLUMNS, SCHEME
 from treadle.flows.weekly.sync_cost import ApiCost, Guards, GuardTrip, Limits, check_guards, estimate_cost
-from treadle.flows.weekly.sync_diff import BLOCKED, CREATE, UPDATE, Diff, after_column, as_arrow, as_text
+from treadle.flows.weekly.sync_diff import BLOCKED, CREATE, UPDATE, Diff, after_column, as_arrow
 from treadle.flows.weekly.sync_fields import Describe, FieldProblem, NullPolicy, SyncMapping, require_mapping
 
 __all__ = [
@@ -49,9 +50,9 @@ REFUSED: Final = "refused"  # by Salesforce, as the row is
 class SyncPlan:
     """The sums of a plan.
 
-    Its rows are in `rows_path`, in the order of the metrics, with the deletes at the end:
+    Its rows are in `rows_path`, in the order of the metrics:
 
-    action create | update | delete | blocked | refused · external_id · one column for each field (what is sent; null is to be cleared where the field's policy is
+    action create | update | blocked | refused · external_id · one column for each field (what is sent; null is to be cleared where the field's policy is
     CLEAR, and otherwise left as it is) · `after.<field>` for fields of another policy (what the record holds once the row is acknowledged; for all
     other fields that is what is sent) · row_hash_hi, row_hash_lo (of what it then holds) · changes list<field, old, new> as texts (of updates) ·
     problems list<rule, field, value, reason> (of blocked and refused rows).
@@ -63,8 +64,7 @@ class SyncPlan:
     update: int
     unchanged: int
     blocked: int
-    delete: int
-    kept: int  # acknowledged, gone from the metrics, and not deleted: nobody asked, or somebody else created them
+    kept: int  # acknowledged, and gone from the metrics: they stay in Salesforce, from which nothing is ever deleted
     changed_fields: Mapping[str, int]  # updates by field
     blocked_by_rule: Mapping[str, int]  # by the first problem of a row
     cost: ApiCost
@@ -76,7 +76,7 @@ class SyncPlan:
     @property
     def rows_to_send(self) -> int:
         """Rows that an apply would send."""
-        return self.create + self.update + self.delete
+        return self.create + self.update
 
     def as_json(self) -> dict[str, Any]:
         """As `--json` and the file beside the rows hold it."""
@@ -110,7 +110,6 @@ def plan_sync(  # noqa: PLR0913 - everything that decides a plan is said here
     guards: Guards,
     *,
     folder: Path,
-    delete_missing: bool = False,
     limits: Limits | None = None,
 ) -> SyncPlan:
     """Work out what a sync would do, and write its rows to `folder`/plan.parquet. Safe to repeat.
@@ -119,8 +118,8 @@ def plan_sync(  # noqa: PLR0913 - everything that decides a plan is said here
     created_by_us boolean, and a column for each field (typed, or the text that `describe_changes` shows). Empty before the first sync;
     None when it cannot be told, which trips every guard.
     A row whose hash is of another scheme, or was made by another mapping, is compared by its values.
-    Rows whose keys differ in case only, where Salesforce does not tell them apart, are all blocked: none may overwrite another.
-    delete_missing: delete acknowledged rows that we created and that the metrics no longer have.
+    Rows whose keys differ in case only, where Salesforce does not tell them apart, are all blocked: none may overwrite another. Acknowledged rows whose
+    keys do are one record, of which nobody can tell what it holds: it is updated.
 
     Raises:
         InvalidInput: the mapping does not fit the object, or a key is null or occurs twice; `details` lists offenders.
@@ -134,17 +133,13 @@ def plan_sync(  # noqa: PLR0913 - everything that decides a plan is said here
         with ThreadPoolExecutor(1, "seals") as threads:  # each of the two sorts millions of numbers on one core
             sealed = threads.submit(diff.seal_known)
             input_rows = diff.require_unique_keys()
-        acknowledged_rows = _count(known)
         written = _PlanFile(scratch / PLAN_FILE, diff)
         candidates = diff.find_candidates(sealed.result())
         del sealed  # a hundred megabytes that nobody needs any more
         for rows in diff.compare():
             written.add(rows)
+        acknowledged_rows = diff.known_rows
         gone = acknowledged_rows - (input_rows - candidates) - diff.known_candidates
-        deletable = diff.write_missing() if delete_missing and gone else 0
-        if deletable:
-            for rows in diff.missing():
-                written.add(rows)
         written.close()
         (scratch / PLAN_FILE).replace(folder / PLAN_FILE)
     counts = written.counts
@@ -156,12 +151,11 @@ def plan_sync(  # noqa: PLR0913 - everything that decides a plan is said here
         counts[UPDATE],
         input_rows - sent - counts[BLOCKED],
         counts[BLOCKED],
-        deletable,
-        gone - deletable,
+        gone,
         dict(sorted(written.changed_fields.items())),
         dict(sorted(written.blocked_by_rule.items())),
-        estimate_cost(sent, deletable, written.upload_bytes, limits or Limits()),
-        check_guards(guards, updates=counts[UPDATE], deletes=deletable, acknowledged=None if acknowledged is None else acknowledged_rows),
+        estimate_cost(sent, written.upload_bytes, limits or Limits()),
+        check_guards(guards, updates=counts[UPDATE], missing=gone, acknowledged=None if acknowledged is None else acknowledged_rows),
         written.digest(),
         folder / PLAN_FILE,
     )
@@ -300,10 +294,6 @@ def _as_parquet(frame: Path | pl.LazyFrame, path: Path) -> Path:
         return frame
     frame.sink_parquet(path, engine="streaming")
     return path
-
-
-def _count(path: Path) -> int:
-    return parquet.read_metadata(path).num_rows
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import polars as pl
 
 from treadle.flows.weekly.lake_tables import append_once
 from treadle.flows.weekly.ledger import Part, Sync
+from treadle.flows.weekly.part_files import read_with_outcomes
 from treadle.flows.weekly.services import WeeklyServices
 from treadle.flows.weekly.sync_plan import BLOCKED, SyncPlan
 
@@ -45,19 +46,14 @@ def table_path(services: WeeklyServices, name: str) -> str:
 
 def _outcomes(folder: Path, parts: list[Part]) -> pl.DataFrame:
     """The rows of all settled parts with what became of them; a row that was sent again counts as it ended."""
-    frames = [
-        pl.read_parquet(folder / f"part-{part.part:06}.parquet", glob=False)
-        .select("external_id", "action", pl.col("changes").cast(_CHANGE))
-        .join(pl.read_parquet(folder / f"outcomes-{part.part:06}.parquet", glob=False), on="external_id")
-        for part in parts
-        if part.state == "SETTLED" and (folder / f"outcomes-{part.part:06}.parquet").is_file()
-    ]
+    settled = [read_with_outcomes(folder, part) for part in parts if part.state == "SETTLED"]
     schema = {
         "external_id": pl.String,
         "action": pl.String,
         "changes": _CHANGE,
         **dict.fromkeys(("salesforce_id", "outcome", "code", "message"), pl.String),
     }
+    frames = [rows.with_columns(pl.col("changes").cast(_CHANGE)).select(list(schema)) for rows in settled if rows is not None]
     return pl.concat(frames) if frames else pl.DataFrame(schema=schema)
 
 

@@ -1,6 +1,6 @@
 """Archive: every run there ever was, searched and paged by the database; how a figure went over them; and who brought which one back."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from datetime import date, datetime, time, timedelta, tzinfo
 from typing import Any, Final, cast
@@ -9,23 +9,19 @@ from uuid import UUID
 import streamlit as st
 
 from treadle.actions import runs
-from treadle.actions.runs import TrendPoint
 from treadle.control.restores import Restore
 from treadle.control.run import Run
 from treadle.control.states import RunStatus
-from treadle.flows.sales.figures import figure_of, written
 from treadle.looks import LOOKS, look_of
-from treadle.portal import comparing, components, run_detail, words
+from treadle.portal import components, run_detail, trend, words
 from treadle.portal.frame import zone
 from treadle.portal.restoring import restore_button, restore_dialog
 from treadle.portal.shared import services
 from treadle.portal.told import empty, told
-from treadle.portal.vega import spec_of
 from treadle.portal.visited import just_entered
 from treadle.portal.who import current
 
 PAGE_SIZE: Final = 50
-TREND_RUNS: Final = 50
 LONGEST: Final = 200  # of a text to search for, in characters
 SHORT_TABLE: Final = 15  # rows; a longer one scrolls, so that what stands below it stays in reach
 FIRST_DAY, LAST_DAY = date(2000, 1, 1), date(2100, 1, 1)
@@ -102,7 +98,7 @@ def show_runs() -> None:
         run_table(found.runs, wanted)
         pager("runs", len(found.runs), found.next)
     with told():
-        trend()
+        trend.show()
 
 
 def bring_filters_back() -> None:
@@ -171,7 +167,7 @@ def run_table(found: Sequence[Run], wanted: Filters) -> None:
     key = f"archive-runs-{abs(hash((wanted, found[0].run_id)))}"  # another page is another table: what was chosen there is not chosen here
     ids, published = [str(run.run_id) for run in found], run_detail.published_run()
     state = st.dataframe(
-        [run_row(run, zone(), is_current=run.run_id == published) for run in found],
+        words.visible_rows(run_row(run, zone(), is_current=run.run_id == published) for run in found),
         key=key,
         hide_index=True,
         height="content" if len(found) <= SHORT_TABLE else 520,
@@ -298,52 +294,6 @@ def turn(name: str, behind: str | None) -> None:
     st.session_state[f"archive-{name}-paging"] = (asked, (*cursors, behind) if behind else cursors[:-1])
 
 
-def trend() -> None:
-    """One figure over the newest runs that succeeded."""
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        st.subheader("Trend", width="content")
-        st.space("stretch")
-        kpi = st.selectbox(
-            "Figure",
-            comparing.HEADLINE,
-            format_func=lambda name: figure_of(name).label,
-            key="trend",
-            bind="query-params",
-            label_visibility="collapsed",
-            width=220,
-        )
-    points = trend_points(kpi)
-    if len(points) < 2:
-        st.caption("A trend takes two runs that succeeded.")
-        return
-    label = figure_of(kpi).label
-    rows = [
-        {
-            "when": point.created_at.astimezone(zone()).strftime("%d %b, %H:%M"),
-            "value": point.value,
-            "run": components.short_id(point.run_id),
-            "told": written(kpi, point.value),
-        }
-        for point in points
-    ]
-    st.vega_lite_chart(
-        spec=trend_spec(rows, label), width="stretch", key="trend-chart", alt=f"{label} of the last {len(points)} runs that succeeded"
-    )
-    st.caption(f"{label} of the last {len(points)} runs that succeeded, restores aside, whatever the filters say.")
-
-
-@st.cache_data(ttl=600, max_entries=64, show_spinner=False)
-def trend_spec(rows: Sequence[Mapping[str, object]], label: str) -> dict[str, Any]:
-    """The course of a figure as Vega-Lite."""
-    return spec_of(comparing.trend_chart(rows, label))
-
-
-@st.cache_data(ttl=10, max_entries=8, show_spinner=False)
-def trend_points(kpi: str) -> list[TrendPoint]:
-    """The points, the same for everybody who may see them; kept for a moment, for a search runs this page at every key."""
-    return runs.trend(services(), current(), kpi, limit=TREND_RUNS)
-
-
 def show_restores() -> None:
     """Who brought which run back, newest first."""
     with told():
@@ -356,7 +306,7 @@ def show_restores() -> None:
         key = f"archive-restores-{shown[0].id}"
         ids = [str(item.target_run_id or item.source_run_id) for item in shown]
         st.dataframe(
-            [restore_row(item, zone()) for item in shown],
+            words.visible_rows(restore_row(item, zone()) for item in shown),
             key=key,
             hide_index=True,
             placeholder=words.DASH,

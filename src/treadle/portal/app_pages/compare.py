@@ -1,6 +1,6 @@
 """Compare: two runs side by side; the address names both, so it can be passed on."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
@@ -127,7 +127,7 @@ def show(first: Run, second: Run) -> None:
         st.subheader("The runs")
         facts = (comparing.run_facts(run, profile, zone()) for run, profile in zip((first, second), profiles, strict=True))
         st.dataframe(
-            comparing.side_by_side(*facts),
+            words.visible_rows(comparing.side_by_side(*facts)),
             hide_index=True,
             key="compare-facts",
             alt="Where both runs came from and how they went",
@@ -154,18 +154,22 @@ def figures(found: Comparison) -> None:
         key="compare-figures",
         alt="Figures of both runs and their change",
         height="content",
-        column_config=change_columns("Figure"),
+        column_config=change_columns("Figure", rows),
     )
 
 
-def change_columns(first: str) -> dict[str, Any]:
-    """How the columns of a table of changes are shown."""
-    numbers = {name: st.column_config.TextColumn(alignment="right") for name in ("A", "B", "Change", "Relative")}
+def change_columns(first: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """How the columns of a table of changes are shown. On a narrow screen a number is never cut, which would look like another number."""
     return {
-        first: st.column_config.TextColumn(width=150),
-        **numbers,
+        first: st.column_config.TextColumn(width="small"),
+        **{name: st.column_config.TextColumn(alignment="right", width=_width(rows, name)) for name in ("A", "B", "Change", "Relative")},
         "Direction": st.column_config.MultiselectColumn(options=list(DIRECTIONS), color=list(DIRECTIONS.values()), width=130),
     }
+
+
+def _width(rows: Sequence[Mapping[str, Any]], name: str) -> int:
+    """Of a column in pixels, so that its longest text fits."""
+    return 30 + 8 * max([len(name), *(len(str(row.get(name) or "")) for row in rows)])
 
 
 def breakdowns(found: Comparison) -> None:
@@ -186,12 +190,13 @@ def breakdowns(found: Comparison) -> None:
             label = comparing.breakdown_label(name).lower()
             st.vega_lite_chart(spec=chart, width="stretch", key="compare-bars", alt=f"Change of revenue by {label}, largest first")
     with table:
+        rows = words.visible_rows(comparing.breakdown_rows(parts))
         st.dataframe(
-            comparing.breakdown_rows(parts),
+            rows,
             hide_index=True,
             key="compare-parts",
             alt="Revenue of every value in both runs, largest change first",
-            column_config=change_columns("Value"),
+            column_config=change_columns("Value", rows),
         )
 
 
@@ -214,7 +219,7 @@ def profile_differences(first: Run, second: Run, a: dict[str, Any] | None, b: di
         st.caption("Both have the same columns, of the same types, with the same share of empty cells.")
         return
     st.dataframe(
-        comparing.difference_rows(found),
+        words.visible_rows(comparing.difference_rows(found)),
         hide_index=True,
         key="compare-profiles",
         alt="Columns that differ",

@@ -15,7 +15,7 @@ from treadle.portal.scenarios.looking import looks
 from treadle.portal.scenarios.workspace_text import workspace_id_of
 from treadle.portal.shared import services
 from treadle.portal.told import empty, failed, told
-from treadle.portal.who import current
+from treadle.portal.who import current, needs_operator
 
 
 def page() -> None:
@@ -98,7 +98,7 @@ def new_connection(known: Sequence[Connection], *, may: bool) -> None:
         )
         asked_for = st.form_submit_button("Add", type="primary", icon=":material/add:", disabled=not may, key="connection-add")
     if not may:
-        st.caption(":material/lock: To add connections takes the role operator.")
+        st.caption(f":material/lock: {needs_operator('To add connections', current())}")
     if asked_for:
         with told(), st.spinner("Asking Fabric for the workspace…"):
             added = connections.add_connection(services(), current(), workspace_id_of(text or ""))

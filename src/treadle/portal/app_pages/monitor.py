@@ -13,16 +13,16 @@ from treadle.control.events import Event
 from treadle.control.run import RESTORE_PREFIX, Run
 from treadle.control.states import ACTIVE, RunStatus
 from treadle.errors import NotFound, TreadleError
+from treadle.flows.sales.outcome import was_cancelled
 from treadle.flows.sales.stages import read_stages
 from treadle.portal import components, words
 from treadle.portal.fabric_pages import fabric_page
 from treadle.portal.frame import zone
-from treadle.portal.importing.opened import needs_operator
 from treadle.portal.shared import portal, services
 from treadle.portal.told import empty, failed, told
 from treadle.portal.usual import usual_duration
 from treadle.portal.watch import RunSeen
-from treadle.portal.who import current
+from treadle.portal.who import current, needs_operator
 
 ASKED: Final = "monitor-asked"  # which dialog is open
 SHOWN: Final = "monitor-shown"  # what the page was drawn from: run and sequence
@@ -135,7 +135,12 @@ def stages(drawn: RunSeen) -> None:
 def failure(run: Run) -> None:
     """Why the run failed, in words; the text as it was recorded behind it."""
     message = run.error_message or "The reason was not recorded."
-    st.error(f"**The run failed.** {words.plain(message.partition(chr(10))[0])}", icon=":material/error:")
+    told = words.plain(message.partition(chr(10))[0])
+    if was_cancelled(message):
+        st.warning(f"**{told}**", icon=":material/cancel:")
+        st.caption("What was published before is still current, and the lock is free.")
+        return
+    st.error(f"**The run failed.** {told}", icon=":material/error:")
     st.caption("What was published before is still current, and the lock is free: correct the cause and run the file again.")
     with st.expander("As it was recorded", icon=":material/code:"):
         st.code(message, language=None, wrap_lines=True)

@@ -149,7 +149,7 @@ def cards(shown: Shown, kpis: Mapping[str, Any]) -> None:
             query_params={"a": str(previous.run_id), "b": str(shown.run_id)},
         )
     else:
-        st.caption("The first run that succeeded: there is nothing to compare with yet.")
+        st.caption("No run succeeded before this one, so there is nothing to compare it with.")
 
 
 page()

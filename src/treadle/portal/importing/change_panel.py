@@ -29,7 +29,7 @@ def change_panel(changes: list[Change] | None) -> None:
     )
     if changes:
         st.dataframe(
-            change_rows(changes),
+            words.visible_rows(change_rows(changes)),
             hide_index=True,
             key="changes",
             alt="Differences between this file and the published one",

@@ -10,8 +10,8 @@ from treadle.portal.importing.looks import ERROR, LOOKS, NOTE, WARNING, Told
 from treadle.portal.importing.sources import REQUIRED
 from treadle.portal.importing.values import KINDS, percent
 from treadle.portal.importing.values import shown as as_read
-from treadle.portal.weekly.raw_text import visible
 from treadle.portal.words import DASH
+from treadle.visible_text import visible
 
 MANY_NULLS_PCT: Final = 20.0
 DOMINANT_SHARE: Final = 0.9  # of the values that are there

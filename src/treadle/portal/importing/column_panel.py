@@ -9,6 +9,7 @@ from treadle.portal import words
 from treadle.portal.importing.column_cards import ColumnCard, Order, chosen_cards, column_cards
 from treadle.portal.importing.column_charts import CHART_HEIGHT, column_chart, in_words
 from treadle.portal.told import empty
+from treadle.visible_text import visible
 
 CARDS_A_PAGE: Final = 12
 
@@ -71,5 +72,6 @@ def sample_panel(profile: Mapping[str, Any]) -> None:
         empty("No rows", "The file has a header, but no row under it.", icon=":material/table_rows:")
         return
     st.caption(f"The first {len(rows):,} of {profile['row_count']:,} rows, cleaned as a run would clean them.")
-    order = [str(entry["column"]) for entry in profile["schema"]]  # JSON that went through the database has lost it
-    st.dataframe(rows, hide_index=True, column_order=order, placeholder=words.DASH, key="sample", alt="The first rows of the file")
+    order = [visible(str(entry["column"])) for entry in profile["schema"]]  # JSON that went through the database has lost it
+    shown = words.visible_rows(rows)
+    st.dataframe(shown, hide_index=True, column_order=order, placeholder=words.DASH, key="sample", alt="The first rows of the file")

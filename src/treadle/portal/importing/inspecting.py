@@ -23,17 +23,18 @@ from treadle.portal.importing.column_panel import column_panel, sample_panel
 from treadle.portal.importing.headline import headline, period
 from treadle.portal.importing.looked_up import published
 from treadle.portal.importing.mapping import mapping_editor
-from treadle.portal.importing.opened import ASKING, OPENED, TAB, Opened, is_final, name_of, needs_operator, open_file, opened
+from treadle.portal.importing.opened import ASKING, OPENED, TAB, Opened, is_final, name_of, open_file, opened
 from treadle.portal.importing.progress import inspection_told
 from treadle.portal.importing.starting import run_action
 from treadle.portal.importing.verdict_card import verdict_card
 from treadle.portal.next_steps import in_a_readers_words
 from treadle.portal.shared import services
 from treadle.portal.told import empty, failed, told
-from treadle.portal.who import current
+from treadle.portal.who import current, needs_operator
 
 INSPECTION_SECONDS: Final = 1.0  # between two looks at an inspection that goes on
 TABS: Final = ("Columns", "Mapping", "Changes", "Sample")
+FIRST_TAB: Final = "import-first-tab"  # the default of the tabs as they are drawn now
 
 
 def inspect(name: str) -> None:
@@ -147,7 +148,8 @@ def contents(known: Opened, stored: StoredProfile) -> None:
     with st.grid(4, min_column_width=150, gap="small"):
         for label, value in headline(profile):
             st.metric(label, value, border=True)
-    columns, mapping, different, sample = st.tabs(TABS, key=f"import-tabs-{name_of(known)}", default=tab_of_address(), on_change="rerun")
+    key = f"import-tabs-{name_of(known)}"
+    columns, mapping, different, sample = st.tabs(TABS, key=key, default=first_tab(key), on_change="rerun")
     keep_tab_in_address([columns.open, mapping.open, different.open, sample.open])
     if columns.open:
         with columns:
@@ -161,6 +163,13 @@ def contents(known: Opened, stored: StoredProfile) -> None:
     if sample.open:
         with sample:
             sample_panel(profile)
+
+
+def first_tab(key: str) -> str:
+    """The tab that the address named when these tabs were first drawn: another default would undo what was chosen since."""
+    if key not in st.session_state:
+        st.session_state[FIRST_TAB] = tab_of_address()
+    return str(st.session_state[FIRST_TAB])
 
 
 def tab_of_address() -> str:

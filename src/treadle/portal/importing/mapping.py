@@ -9,10 +9,10 @@ from treadle.actions import files
 from treadle.control.access import Right, allowed
 from treadle.portal import words
 from treadle.portal.importing import sources
-from treadle.portal.importing.opened import OPENED, Opened, name_of, needs_operator
+from treadle.portal.importing.opened import OPENED, Opened, name_of
 from treadle.portal.shared import services
 from treadle.portal.told import told
-from treadle.portal.who import current
+from treadle.portal.who import current, needs_operator
 
 
 def mapping_editor(known: Opened) -> None:

@@ -7,7 +7,6 @@ import streamlit as st
 
 from treadle.actions import files, jobs
 from treadle.clients.onelake import LakeFile
-from treadle.control.access import Principal
 from treadle.control.jobs.job import Job
 from treadle.control.jobs.states import FINAL_ERRORS, JobState
 from treadle.errors import InvalidInput, TreadleError
@@ -101,8 +100,3 @@ def write_address(name: str | None) -> None:
 def not_asking() -> None:
     """The question was put away."""
     st.session_state.pop(ASKING, None)
-
-
-def needs_operator(what: str, who: Principal) -> str:
-    """Why somebody may not."""
-    return f"{what} takes the role operator; yours is {who.role or 'none'}. Ask an admin."

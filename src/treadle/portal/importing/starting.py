@@ -1,6 +1,5 @@
 """Starting a run of a file: the question, and its answer."""
 
-from datetime import tzinfo
 from typing import Final
 from uuid import UUID, uuid4
 
@@ -16,11 +15,12 @@ from treadle.portal import components, words
 from treadle.portal.frame import holder, zone
 from treadle.portal.importing.checks import verdict_told
 from treadle.portal.importing.looked_up import published
-from treadle.portal.importing.opened import ASKING, OPENED, Opened, is_final, name_of, needs_operator, not_asking
+from treadle.portal.importing.opened import ASKING, OPENED, Opened, is_final, name_of, not_asking
+from treadle.portal.lock_taken import faster
 from treadle.portal.shared import portal, services
 from treadle.portal.told import failed
 from treadle.portal.usual import usual_duration
-from treadle.portal.who import current
+from treadle.portal.who import current, needs_operator
 
 LOCK_SECONDS: Final = 5.0  # between two looks at the lock, while somebody could start a run
 RUN_ID: Final = "import-run-id"
@@ -54,17 +54,6 @@ def forget_what_was_left(name: str) -> None:
     if st.session_state.get(ASKING, name) != name or BUTTON not in st.session_state:
         not_asking()
         st.session_state.pop(BEATEN_BY, None)
-
-
-def faster(held: LockState, me: str, name: str, zone_: tzinfo) -> str:
-    """Who has started a run while somebody here was still being asked, as Markdown. me: who was being asked; name: of which file. Pure."""
-    run, at = held.run, words.clock(held.locked_at, zone_)
-    shown = words.plain(components.run_name(run)) if run else ""
-    what = "a run" if run is None else f"a {shown}" if run.is_restore else f"a run of {shown}"
-    if held.locked_by == me:
-        what = "this run" if run and run.input_file == name else what
-        return f"**You started {what} in another window at {at}.** Nothing was started here."
-    return f"**{words.plain(held.locked_by or 'Somebody')} was faster** and started {what} at {at}. Nothing was started here; wait for its end."
 
 
 def why_not(known: Opened) -> tuple[LockState | None, str | None]:

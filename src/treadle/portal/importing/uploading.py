@@ -13,14 +13,15 @@ from treadle.errors import InvalidInput, TreadleError
 from treadle.flows.sales.input_file import EXTENSIONS, check_input_file
 from treadle.portal import components, words
 from treadle.portal.importing.looked_up import listing
-from treadle.portal.importing.opened import needs_operator, open_file
+from treadle.portal.importing.opened import open_file
 from treadle.portal.shared import portal, services
 from treadle.portal.told import failed, told
-from treadle.portal.who import current
+from treadle.portal.upload_limits import limits_told
+from treadle.portal.who import current, needs_operator
 
 UPLOADS: Final = "import-uploads"  # how many uploads this session has done: a new one begins with an empty field
 FORMATS: Final = [extension.removeprefix(".") for extension in EXTENSIONS]
-MEGABYTE: Final = 1024 * 1024  # as Streamlit takes a limit; what it shows of it is decimal
+MEGABYTE: Final = 1024 * 1024  # as Streamlit takes a limit, and shows it
 
 
 def upload(found: Sequence[LakeFile]) -> None:
@@ -30,7 +31,7 @@ def upload(found: Sequence[LakeFile]) -> None:
     may = allowed(who, Right.FILES_WRITE)
     done = int(st.session_state.get(UPLOADS, 0))
     chosen = st.file_uploader(
-        f"A file of up to {words.size(limit)}: {', '.join(FORMATS)}",
+        f"A file: {', '.join(FORMATS)}",
         type=FORMATS,
         max_upload_size=max(1, limit // MEGABYTE),
         key=f"upload-{done}",
@@ -39,7 +40,7 @@ def upload(found: Sequence[LakeFile]) -> None:
     if not may:
         st.caption(f":material/lock: {needs_operator('To bring files', who)}")
     else:
-        st.caption(limits_told(limit, services().sales.upload_limit_bytes))
+        st.caption(limits_told(limit, services().sales.upload_limit_bytes, "treadle files upload FILE"))
     if chosen is None or not may:
         return
     name = str(st.text_input("Name in the lake", value=chosen.name, key=f"upload-name-{chosen.file_id}", max_chars=255)).strip()
@@ -60,12 +61,6 @@ def upload(found: Sequence[LakeFile]) -> None:
     if st.button(label, icon=icon, type="primary", key="upload-start"):
         with told():
             send(cast("Any", chosen), name, overwrite=older is not None)
-
-
-def limits_told(page: int, lake: int) -> str:
-    """What becomes of a file that is too large, said beforehand: the browser does not send it, so that no page hears of it. Limits in bytes."""
-    refused = f"A file of more than {words.size(page)} is not sent: it stays in the field, marked red."
-    return f"{refused} Up to {words.size(lake)}, send it by `treadle files upload FILE` or the API." if page < lake else refused
 
 
 def send(source: Any, name: str, *, overwrite: bool) -> None:

@@ -17,10 +17,10 @@ from treadle.portal.importing.changes import change_sentence
 from treadle.portal.importing.checks import Check, checks, findings_csv, rows_told, verdict_told
 from treadle.portal.importing.looks import NOTE
 from treadle.portal.importing.mapping import save_mapping
-from treadle.portal.importing.opened import Opened, name_of, needs_operator
+from treadle.portal.importing.opened import Opened, name_of
 from treadle.portal.shared import services
 from treadle.portal.told import told
-from treadle.portal.who import current
+from treadle.portal.who import current, needs_operator
 
 CHECKS_AT_ONCE: Final = 6
 

@@ -22,6 +22,7 @@ from treadle.portal.scenarios.looking import looks
 from treadle.portal.scenarios.plan_told import change_rows, fault_rows, plan_sentence, split_notes
 from treadle.portal.shared import portal, services
 from treadle.portal.told import failed, told
+from treadle.portal.upload_limits import limits_told
 from treadle.portal.who import current
 
 MEANT: Final[Mapping[str, str]] = {
@@ -58,8 +59,13 @@ def begin(name: str = "") -> None:
     ask("add", name)
 
 
-@st.dialog("Add a scenario", width="large", icon=":material/add_circle:", on_dismiss=ask)
 def add(name: str) -> None:
+    """The dialog of a new scenario, or of one that more is brought of."""
+    title, icon = (f"Update {words.plain(name)}", ":material/upload:") if name else ("Add a scenario", ":material/add_circle:")
+    st.dialog(title, width="large", icon=icon, on_dismiss=ask)(_ask_for)(name)
+
+
+def _ask_for(name: str) -> None:
     """Archives first, then where, then what would happen."""
     with told():
         known = looks().connections(current())
@@ -96,10 +102,8 @@ def _slots() -> dict[str, Any]:
             )
             if uploaded is not None:
                 found[slot] = uploaded
-        st.caption(
-            f"Each an archive that ends in .tar.gz, up to {words.size(limit)}. Larger ones, up to {words.size(services().scenarios().upload_limit_bytes)},"
-            " go by `treadle scenario apply` or the API."
-        )
+        most = services().scenarios().upload_limit_bytes
+        st.caption(f"Each an archive that ends in .tar.gz. {limits_told(limit, most, 'treadle scenario apply FILE')}")
     return found
 
 

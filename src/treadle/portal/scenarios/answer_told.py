@@ -7,7 +7,7 @@ from typing import Any, Final, cast
 
 from treadle.clients.graph_answers import GraphAnswer, GraphEdge, GraphNode, nodes_and_edges
 from treadle.portal.scenarios.drawing import DrawnEdge, DrawnNode, entity_types
-from treadle.portal.weekly.raw_text import visible
+from treadle.visible_text import visible
 
 _HOVERED: Final = 8  # properties of a node that are told under the pointer
 _ID_CHARS: Final = 12  # of the graph's own id, where a node has no other name

@@ -9,6 +9,7 @@ from treadle.control.jobs.job import Job
 from treadle.portal import words
 from treadle.portal.scenarios.job_told import job_title
 from treadle.portal.visited import just_entered
+from treadle.portal.who import needs_operator
 
 ASKED: Final = "scenarios-asked"
 
@@ -32,7 +33,9 @@ def forget_when_entered() -> None:
 
 def why_not_build(who: Principal) -> str | None:
     """Why this person can build nothing, as Markdown; None when they can."""
-    return None if allowed(who, Right.SCENARIOS_BUILD) else ":material/lock: To build and remove scenarios takes the role operator."
+    if allowed(who, Right.SCENARIOS_BUILD):
+        return None
+    return f":material/lock: {needs_operator('To build and remove scenarios', who)}"
 
 
 def why_not_now(who: Principal, active: Job | None) -> str | None:

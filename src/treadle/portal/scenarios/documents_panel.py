@@ -12,9 +12,9 @@ from treadle.flows.scenario.slots import Slot
 from treadle.portal.scenarios.job_told import SLOTS
 from treadle.portal.shared import services
 from treadle.portal.told import empty, told
-from treadle.portal.weekly.raw_text import visible
 from treadle.portal.who import current
 from treadle.stores.document_store import Document
+from treadle.visible_text import visible
 
 KINDS: Final = (Slot.RUNBOOKS, Slot.TICKETS, Slot.PROMPTS)
 LONGEST_SEARCH: Final = 200  # characters

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
-from treadle.portal.weekly.raw_text import visible
+from treadle.visible_text import visible
 
 MOST_NODES: Final = 80  # of an answer; more is a ball of wool
 MOST_EDGES: Final = 200

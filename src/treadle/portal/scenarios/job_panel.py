@@ -12,17 +12,15 @@ from treadle.control.jobs.job import Job, Step
 from treadle.control.jobs.states import JobState
 from treadle.errors import TreadleError
 from treadle.flows.scenario.flow import DESTROY
-from treadle.logs import redact_value
 from treadle.looks import look_of
-from treadle.portal import components, words
+from treadle.portal import components, job_card, words
 from treadle.portal.frame import zone
-from treadle.portal.next_steps import in_a_readers_words
 from treadle.portal.scenarios.asking import ask, asked
 from treadle.portal.scenarios.job_told import job_outcome, job_progress, job_title, name_of, part_done, slot_states, step_rows
 from treadle.portal.scenarios.looking import JobSeen, looks
 from treadle.portal.shared import services
 from treadle.portal.told import told
-from treadle.portal.who import current
+from treadle.portal.who import current, needs_operator
 
 LIVE_SECONDS: Final = 2.0  # between two looks at a job that goes on
 SHORT: Final = 10  # rows; a longer table scrolls
@@ -52,7 +50,7 @@ def show(name: str, of_scenario: Sequence[Job]) -> None:
     live = job is not None and not job.state.ended
     st.fragment(_follow, run_every=LIVE_SECONDS if live else None, key="scenario-job")(name, job, drawn)
     if job and live:
-        _cancel_button(job)
+        job_card.cancel_button(job, key="scenario-cancel", ask=ask)
     elif job and job.state is not JobState.SUCCEEDED:
         _retry_button(job)
 
@@ -71,28 +69,12 @@ def _follow(name: str, job: Job | None, drawn: Any) -> None:
         if job and job.state is not JobState.SUCCEEDED:
             seen = looks().job(current(), job.job_id)
             with st.container(border=True):
-                _head(seen.job)
+                job_card.head(seen.job, job_title(seen.job))
                 if seen.job.state.ended:
                     _ended(seen.job)
                 else:
-                    _under_way(seen)
+                    job_card.under_way(seen.job, *job_progress(seen.job, seen.events, components.now()))
                 _steps(seen, expanded=not seen.job.state.ended)
-
-
-def _head(job: Job) -> None:
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        components.status_badge(job.state)
-        st.markdown(f"**{words.plain(job_title(job))}**", width="content")
-        at = words.since(job.created_at, components.now(), zone())
-        st.caption(f"asked for by {words.plain(job.requested_by)} at {at}", width="content")
-
-
-def _under_way(seen: JobSeen) -> None:
-    part, doing, advice = job_progress(seen.job, seen.events, components.now())
-    taken = words.duration(components.now() - seen.job.started_at) if seen.job.started_at else None
-    st.progress(min(part or 0.0, 0.99), text=words.plain(doing) + (f" · for {taken}" if taken else ""))
-    if advice:
-        st.warning(words.plain(advice), icon=":material/warning:")
 
 
 def _ended(job: Job) -> None:
@@ -100,10 +82,7 @@ def _ended(job: Job) -> None:
     if job.state is not JobState.FAILED:
         st.caption(words.plain(job_outcome(job)))
         return
-    st.error(f"**{words.plain(job_outcome(job))}**  \n{words.plain(in_a_readers_words(job.error_hint or ''))}", icon=":material/error:")
-    if job.error_details:
-        with st.expander("As it was recorded", icon=":material/code:"):
-            st.json(redact_value({name: str(value) for name, value in job.error_details.items()}))
+    job_card.failure(job, job_outcome(job))
 
 
 def _steps(seen: JobSeen, *, expanded: bool) -> None:
@@ -124,7 +103,7 @@ def _steps(seen: JobSeen, *, expanded: bool) -> None:
 
 def step_table(steps: Sequence[Step], *, key: str = "scenario-step-rows") -> None:
     """Each with its state and time; what kept one from its end."""
-    rows = step_rows(steps, components.now())
+    rows = words.visible_rows(step_rows(steps, components.now()))
     st.dataframe(
         rows,
         hide_index=True,
@@ -152,7 +131,7 @@ def history(of_scenario: Sequence[Job]) -> None:
     chosen: UUID = st.selectbox("Job", list(names), format_func=lambda job_id: names.get(job_id, ""), key=key, width=520)
     with told():
         seen = looks().job(current(), chosen)
-        _head(seen.job)
+        job_card.head(seen.job, job_title(seen.job))
         if seen.job.state.ended:
             _ended(seen.job)
         if seen.steps:
@@ -167,21 +146,6 @@ def job_line(job: Job) -> str:
     return f"{words.moment(job.created_at, zone())} · {'Removal' if job.kind == DESTROY else 'Build'} · {look.sign} {look.word} · {job.requested_by}"
 
 
-def _cancel_button(job: Job) -> None:
-    may = allowed(current(), Right.JOBS_MANAGE)
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.button(
-            "Cancel the job",
-            icon=":material/block:",
-            disabled=not may or job.cancel_requested_at is not None,
-            key="scenario-cancel",
-            on_click=ask,
-            args=("cancel", str(job.job_id)),
-        )
-        if not may:
-            st.caption("To cancel a job takes the role operator.", width="content")
-
-
 def _retry_button(job: Job) -> None:
     may = allowed(current(), Right.JOBS_MANAGE)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
@@ -192,7 +156,7 @@ def _retry_button(job: Job) -> None:
             if said
             else "It goes on from the first step that is not done."
             if may
-            else "To retry a job takes the role operator.",
+            else needs_operator("To retry a job", current()),
             width="content",
         )
 
@@ -208,17 +172,8 @@ def _retry(job_id: UUID) -> None:
 @st.dialog("Cancel the job", icon=":material/block:", on_dismiss=ask)
 def confirm_cancel(job_id: UUID) -> None:
     """What will happen, and the one button that does it."""
-    try:
-        job = jobs.get_job(services(), current(), job_id)
-    except TreadleError as error:
-        st.error(words.plain(error.message))
-        return
-    components.status_badge(job.state)
-    st.markdown(f"**{words.plain(job_title(job))}**, asked for by {words.plain(job.requested_by)}")
-    st.write("It ends before its next step, as cancelled, with your name. What was done stays done; retried, it goes on from there.")
-    if st.button("Cancel this job", type="primary", key="scenario-cancel-really"):
-        with told():
-            jobs.cancel(services(), current(), job_id)
-            looks().look_again()
-            ask()
-            st.rerun()
+    follows = "It ends before its next step, as cancelled, with your name. What was done stays done; retried, it goes on from there."
+    if job_card.cancel_question(job_id, title=job_title, follows=follows, key="scenario-cancel-really"):
+        looks().look_again()
+        ask()
+        st.rerun()

@@ -68,10 +68,13 @@ def _is_worth_a_card(job: Job) -> bool:
 def _built(record: ScenarioRecord, job: Job | None) -> ScenarioLine:
     rows = sum(table.rows or 0 for table in record.tables)
     tables = f"{len(record.tables)} {'table' if len(record.tables) == 1 else 'tables'}, {number(rows)} rows"
-    facts = (tables, backend_word(record.graph_connector), record.workspace_name or record.workspace_id)
+    lost = (f"{len(record.lost)} {'thing' if len(record.lost) == 1 else 'things'} taken over by others",) if record.lost else ()
+    facts = (tables, *lost, backend_word(record.graph_connector), record.workspace_name or record.workspace_id)
     summary = shorten(record.description, SUMMARY, placeholder=" …")
     title = record.display_name or record.name
-    return ScenarioLine(record.name, title, state_of(job, is_built=True), summary, facts, record.updated_at, "Built", record.domain or "")
+    state = state_of(job, is_built=True)
+    state = record.state if state == "BUILT" else state
+    return ScenarioLine(record.name, title, state, summary, facts, record.updated_at, "Built", record.domain or "")
 
 
 def _asked_for(name: str, job: Job) -> ScenarioLine:

@@ -28,7 +28,7 @@ def show(record: ScenarioRecord) -> None:
     with left:
         st.subheader("Entity types")
         st.dataframe(
-            entity_rows(record.model),
+            words.visible_rows(entity_rows(record.model)),
             hide_index=True,
             height="content" if len(entities) <= 12 else 460,
             key="scenario-entities",
@@ -39,7 +39,7 @@ def show(record: ScenarioRecord) -> None:
         st.subheader("Relationship types")
         if relations:
             st.dataframe(
-                relationship_rows(record.model),
+                words.visible_rows(relationship_rows(record.model)),
                 hide_index=True,
                 height="content" if len(relations) <= 12 else 460,
                 key="scenario-relations",

@@ -9,12 +9,16 @@ from treadle.flows.scenario.records import ScenarioRecord, TableRecord
 from treadle.portal import components, words
 from treadle.portal.frame import zone
 from treadle.portal.scenarios.backends import backend_word
+from treadle.portal.scenarios.plan_told import kind_word
 
+_LOST: Final = 8  # that are named
 TABLE_KINDS: Final = {"lakehouse": "Lakehouse", "kql": "KQL database"}
 
 
 def show(record: ScenarioRecord) -> None:
     """Story and tables on the one side, where everything is on the other."""
+    if record.lost:
+        st.warning(lost_told(record), icon=":material/incomplete_circle:")
     main, aside = st.columns([3, 2], gap="large")
     with main:
         if record.description:
@@ -30,6 +34,14 @@ def show(record: ScenarioRecord) -> None:
         components.facts([("Built last", built)])
 
 
+def lost_told(record: ScenarioRecord) -> str:
+    """What others have taken over of it, and what to do about it. Pure."""
+    named = [f"{kind_word(loss.kind)} {words.plain(loss.name)}" for loss in record.lost[:_LOST]]
+    more = f" and {len(record.lost) - _LOST} more" if len(record.lost) > _LOST else ""
+    takers = ", ".join(words.plain(name) for name in sorted({loss.taken_by for loss in record.lost}))
+    return f"It is not whole any more. {takers} took over: {', '.join(named)}{more}. Build it again, with names of its own."
+
+
 def tables(found: Sequence[TableRecord]) -> None:
     """Every table with its rows."""
     st.subheader("Tables")
@@ -39,7 +51,7 @@ def tables(found: Sequence[TableRecord]) -> None:
     total = sum(table.rows or 0 for table in found)
     st.caption(f"{len(found)} {'table' if len(found) == 1 else 'tables'}, {words.number(total)} rows")
     st.dataframe(
-        table_rows(found),
+        words.visible_rows(table_rows(found)),
         hide_index=True,
         height="content" if len(found) <= 15 else 540,
         key="scenario-tables",

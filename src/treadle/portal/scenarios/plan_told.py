@@ -6,7 +6,7 @@ from typing import Any, Final
 from treadle.flows.scenario.faults import Fault
 from treadle.flows.scenario.flow import DestroyPlan
 from treadle.flows.scenario.plan import Action, Change, Existing, Kind, counts
-from treadle.portal.weekly.raw_text import visible
+from treadle.visible_text import visible
 
 DOCUMENT_SLOTS: Final = frozenset({"runbooks", "tickets", "prompts"})
 ACTIONS: Final[Mapping[Action, str]] = {
@@ -20,6 +20,9 @@ KINDS: Final[Mapping[Kind, str]] = {
     Kind.TABLE: "Table",
     Kind.ONTOLOGY: "Ontology",
     Kind.GRAPH_MODEL: "Graph model",
+    Kind.GREMLIN_GRAPH: "Gremlin graph",
+    Kind.VERTICES: "Vertices",
+    Kind.EDGES: "Edges",
     Kind.EVENTHOUSE: "Eventhouse",
     Kind.KQL_DATABASE: "KQL database",
     Kind.KQL_TABLE: "KQL table",

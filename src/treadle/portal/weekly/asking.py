@@ -11,6 +11,7 @@ from treadle.portal import words
 from treadle.portal.next_steps import next_step
 from treadle.portal.shared import services
 from treadle.portal.weekly.job_told import job_title
+from treadle.portal.who import needs_operator
 
 ASKED: Final = "weekly-asked"
 
@@ -40,7 +41,7 @@ def missing_settings() -> str | None:
 def why_not(who: Principal, job: Job | None, missing: str | None) -> str | None:
     """Why nothing can be started now, as Markdown; None when something can. job: the newest weekly job."""
     if not allowed(who, Right.RUNS_START):
-        return ":material/lock: To run weeks takes the role operator."
+        return f":material/lock: {needs_operator('To run weeks', who)}"
     if job and not job.state.ended:
         return f":material/hourglass_top: {words.plain(job_title(job))} is under way; one weekly job runs at a time."
     if missing:

@@ -5,18 +5,11 @@ from uuid import UUID
 
 import streamlit as st
 
-from treadle.actions import jobs
-from treadle.control.access import Right, allowed
 from treadle.control.jobs.job import Job
 from treadle.control.jobs.states import JobState
-from treadle.errors import TreadleError
 from treadle.flows.weekly.record import RunStatus
 from treadle.flows.weekly.status import Standing
-from treadle.logs import redact_value
-from treadle.portal import components, words
-from treadle.portal.frame import zone
-from treadle.portal.next_steps import in_a_readers_words
-from treadle.portal.shared import services
+from treadle.portal import components, job_card, words
 from treadle.portal.told import told
 from treadle.portal.weekly.asking import ask, asked
 from treadle.portal.weekly.job_told import job_outcome, job_progress, job_title, run_of_job
@@ -39,7 +32,7 @@ def show(standing: Standing, seen: JobSeen | None) -> None:
     drawn = signature(standing, seen)
     st.fragment(live, run_every=pace(standing, seen), key="weekly-job")(seen, drawn)
     if seen and not seen.job.state.ended:
-        _cancel_button(seen.job)
+        job_card.cancel_button(seen.job, key="weekly-cancel", ask=ask)
 
 
 def live(drawn_job: JobSeen | None, drawn: Any) -> None:
@@ -52,11 +45,11 @@ def live(drawn_job: JobSeen | None, drawn: Any) -> None:
     if seen is None:
         return
     with st.container(border=True):
-        _head(seen.job)
+        job_card.head(seen.job, job_title(seen.job))
         if seen.job.state.ended:
             _ended(seen.job)
         else:
-            _under_way(seen)
+            job_card.under_way(seen.job, *job_progress(seen.job, seen.events, components.now()))
 
 
 def signature(standing: Standing, seen: JobSeen | None) -> Any:
@@ -66,22 +59,6 @@ def signature(standing: Standing, seen: JobSeen | None) -> Any:
     return job, moved, tuple((run.run_id, str(run.status)) for run in standing.runs)
 
 
-def _head(job: Job) -> None:
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        components.status_badge(job.state)
-        st.markdown(f"**{words.plain(job_title(job))}**", width="content")
-        at = words.since(job.created_at, components.now(), zone())
-        st.caption(f"asked for by {words.plain(job.requested_by)} at {at}", width="content")
-
-
-def _under_way(seen: JobSeen) -> None:
-    part, doing, advice = job_progress(seen.job, seen.events, components.now())
-    taken = words.duration(components.now() - seen.job.started_at) if seen.job.started_at else None
-    st.progress(min(part or 0.0, 0.99), text=words.plain(doing) + (f" · for {taken}" if taken else ""))
-    if advice:
-        st.warning(words.plain(advice), icon=":material/warning:")
-
-
 def _ended(job: Job) -> None:
     """What came of it; a failure in words, its facts behind them."""
     if job.state is JobState.SUCCEEDED:
@@ -89,48 +66,18 @@ def _ended(job: Job) -> None:
     elif job.state is JobState.CANCELLED:
         st.caption("It was cancelled. What was done stays done; run the week again, and it goes on there.")
     else:
-        st.error(
-            f"**{words.plain(job.error_message or 'The reason was not recorded.')}**  \n{words.plain(in_a_readers_words(job.error_hint or ''))}",
-            icon=":material/error:",
-        )
-        if job.error_details:
-            with st.expander("As it was recorded", icon=":material/code:"):
-                st.json(redact_value({name: str(value) for name, value in job.error_details.items()}))
+        job_card.failure(job, job.error_message or "The reason was not recorded.")
     if run_id := run_of_job(job):
         st.page_link("app_pages/weekly.py", label="See the run", icon=":material/play_circle:", query_params={"run": str(run_id)})
-
-
-def _cancel_button(job: Job) -> None:
-    may = allowed(current(), Right.JOBS_MANAGE)
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.button(
-            "Cancel the job",
-            icon=":material/block:",
-            disabled=not may or job.cancel_requested_at is not None,
-            key="weekly-cancel",
-            on_click=ask,
-            args=("cancel", str(job.job_id)),
-        )
-        if not may:
-            st.caption("To cancel a job takes the role operator.", width="content")
 
 
 @st.dialog("Cancel the weekly job", icon=":material/block:", on_dismiss=ask)
 def confirm_cancel(job_id: UUID) -> None:
     """What will happen, and the one button that does it."""
-    try:
-        job = jobs.get_job(services(), current(), job_id)
-    except TreadleError as error:
-        st.error(words.plain(error.message))
-        return
-    components.status_badge(job.state)
-    st.markdown(f"**{words.plain(job_title(job))}**, asked for by {words.plain(job.requested_by)}")
-    st.write(
+    follows = (
         "It ends before its next step, as cancelled, with your name. What Salesforce has taken by then it keeps; the checkpoint does not move."
         " Run again, the week goes on where it stopped."
     )
-    if st.button("Cancel this job", type="primary", key="weekly-cancel-really"):
-        with told():
-            jobs.cancel(services(), current(), job_id)
-            ask()
-            st.rerun()
+    if job_card.cancel_question(job_id, title=job_title, follows=follows, key="weekly-cancel-really"):
+        ask()
+        st.rerun()

@@ -89,7 +89,8 @@ def _sums(kept: KeptPlan) -> None:
     for trip in plan.trips:
         st.warning(
             f"**A guard keeps this plan back** ({words.plain(trip.guard)}): {words.plain(trip.reason)}.  \n"
-            "A run stops here and the checkpoint stays. If the change is meant, run the week with force.",
+            "A run stops here and the checkpoint stays. If the change is meant, carry it out on the command line: `treadle weekly stage salesforce-sync`"
+            " with the week's dates, `--force` and `--override-guards`.",
             icon=":material/front_hand:",
         )
     if told_blocked := blocked_told(plan):
@@ -127,7 +128,7 @@ def _rows(plan: SyncPlan) -> None:
             st.caption("No row fits the filters." if filtered else "Salesforce has everything as it is: nothing would be sent.")
             return
         st.caption(f"{total:,} records, one line for each field that changes.")
-        rows = change_rows(changes)
+        rows = words.visible_rows(change_rows(changes))
         st.dataframe(
             rows,
             hide_index=True,

@@ -7,16 +7,14 @@ from treadle.flows.weekly.sync_cost import ApiCost, Channel
 from treadle.flows.weekly.sync_plan import RowChange, SyncPlan
 from treadle.portal.words import size
 
-ACTIONS: Final = {"create": "Create", "update": "Update", "blocked": "Blocked", "refused": "Refused before", "delete": "Delete"}
+ACTIONS: Final = {"create": "Create", "update": "Update", "blocked": "Blocked", "refused": "Refused before"}
 _NULL: Final = "(empty)"
 
 
 def plan_figures(plan: SyncPlan) -> list[tuple[str, int]]:
-    """The sums of a plan; deletions and what is kept only where there are any."""
+    """The sums of a plan; what waits and what is gone only where there is any."""
     figures = [("Create", plan.create), ("Update", plan.update), ("Unchanged", plan.unchanged), ("Blocked", plan.blocked)]
-    return figures + [
-        (name, count) for name, count in (("Refused before", plan.refused), ("Delete", plan.delete), ("Gone, but kept", plan.kept)) if count
-    ]
+    return figures + [(name, count) for name, count in (("Refused before", plan.refused), ("Gone, but kept", plan.kept)) if count]
 
 
 def change_rows(changes: Sequence[RowChange]) -> list[dict[str, Any]]:

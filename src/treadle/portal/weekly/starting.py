@@ -28,7 +28,7 @@ WHAT: Final = {
     "wait": "◌ Wait",
 }
 FORCED: Final = (
-    ":material/warning: **Forced**: events are fetched and judged anew, and what differs is sent, also where a guard would keep the plan back."
+    ":material/warning: **Forced**: events are fetched and judged anew, and what differs is sent, unless a guard keeps the plan back."
     " A newer success takes the place of the older one."
 )
 FIRST_DAY, LAST_DAY = date(2000, 1, 1), date(2100, 1, 1)

@@ -109,7 +109,7 @@ def refused_rows(refused: Sequence[RefusedRow]) -> list[dict[str, Any]]:
     """Refused rows for a table: Salesforce's words, then what was sent."""
     return [
         {
-            "Record": row.external_id,
+            "Record": visible(row.external_id),
             "Reason": visible(row.message),
             "Code": row.code,
             "Tries": row.attempts,

@@ -15,8 +15,10 @@ import polars as pl
 from treadle.errors import InvalidInput
 from treadle.flows.sales.reading.column_rule import REVENUE, ColumnRule, Evidence, rounding_notes, trimmed_text
 from treadle.flows.sales.reading.failing_cells import kind_word, with_failing_rows
+from treadle.flows.sales.reading.long_numbers import shortened_identifiers
+from treadle.flows.sales.reading.mixed_marks import mixed_mark_findings
 from treadle.flows.sales.reading.names import NamePlan
-from treadle.flows.sales.reading.raw_table import RawTable, is_lost
+from treadle.flows.sales.reading.raw_table import SAVE_AGAIN, UNCACHED_FORMULAS, RawTable, is_lost
 from treadle.flows.sales.reading.text_columns import decide_text
 from treadle.flows.sales.reading.typed_columns import decide_typed
 from treadle.flows.sales.table import CleanColumn, CleanTable, Finding, Severity
@@ -45,7 +47,7 @@ def clean(raw: RawTable, plan: NamePlan, scratch: Path, *, failing_rows: bool = 
     failing_rows: whether findings are to say on which rows, and the rows are to be kept as the file has them.
 
     Raises:
-        InvalidInput: there are no rows, or nothing in `revenue` is a number.
+        InvalidInput: there are no rows, or none of them has a revenue.
     """
     sources = {name: str(position) for position, name in enumerate(plan.names)}
     sample = raw.frame.head(SAMPLE_ROWS + 1).collect()
@@ -63,6 +65,9 @@ def clean(raw: RawTable, plan: NamePlan, scratch: Path, *, failing_rows: bool = 
     _require_revenue(raw, sources, cleaned, lost)
     rules = {name: _noting_rounding(rule, cleaned.rounded_counts.get(name, 0)) for name, rule in rules.items()}
     table = _table(raw, plan, rules, cleaned, lost)
+    _require_any_revenue(raw, sources, cleaned)
+    marks = mixed_mark_findings(raw, sources, rules, failing_rows=failing_rows)
+    table = replace(table, findings=(*table.findings, *marks, *shortened_identifiers(raw, sources, failing_rows=failing_rows)))
     return with_failing_rows(table, raw, sources, rules, lost, cleaned.rounded_counts) if failing_rows else table
 
 
@@ -185,6 +190,19 @@ def _require_revenue(raw: RawTable, sources: Mapping[str, str], cleaned: _Cleane
         f"No value of the column {raw.headers[int(source)]!r}, which is to be the revenue, is a number. It holds, for example: {found}.",
         hint='Name the column that holds the revenue, for example: --map "Sales=revenue"',
         details={"column": raw.headers[int(source)], "examples": found},
+    )
+
+
+def _require_any_revenue(raw: RawTable, sources: Mapping[str, str], cleaned: _Cleaned) -> None:
+    """Refuse a table whose revenue is empty in every row: the sum of nothing would be published as zero."""
+    if REVENUE not in sources or cleaned.null_counts[REVENUE] < cleaned.row_count:
+        return
+    header = raw.headers[int(sources[REVENUE])]
+    uncached = next((finding.detail for finding in raw.findings if finding.check == UNCACHED_FORMULAS), "")
+    raise InvalidInput(
+        f"The column {header!r}, which is to be the revenue, is empty in every row. {uncached.removesuffix(SAVE_AGAIN)}".rstrip(),
+        hint=SAVE_AGAIN if uncached else 'Name the column that holds the revenue, for example: --map "Sales=revenue"',
+        details={"column": header},
     )
 
 

@@ -5,6 +5,7 @@ not show, so that comparing nulls tells whether it holds for the column. Only mo
 The expressions are Polars: tolerant casts, decimals from text and parsing by several formats have no counterpart in narwhals.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -17,6 +18,9 @@ from treadle.flows.sales.table import ColumnKind
 
 REVENUE: Final = "revenue"
 ORDER_ID: Final = "order_id"
+_IDENTIFIER_WORDS: Final = re.compile(
+    r"(?:^|[\W_])(?:id|code|key|sku|no|nr|number|zip|postal|plz|phone|tel|iban|ean|isbn|barcode)(?:$|[\W_])"
+)
 Reading = Callable[[pl.Expr], pl.Expr]
 
 
@@ -40,6 +44,11 @@ class ColumnRule:
     keeps_all: bool = False  # no value can be lost by reading it so
     trims: bool = False  # `read` and `is_rounded` are to be given trimmed text
     is_rounded: Reading | None = None  # where a value has more decimal places than is kept; None: nowhere
+
+
+def is_called_identifier(name: str) -> bool:
+    """Whether a column's name says that its values name something, so that none of their characters may be lost."""
+    return bool(_IDENTIFIER_WORDS.search(name))
 
 
 def trimmed_text(values: pl.Expr) -> pl.Expr:

@@ -129,7 +129,7 @@ def find_layout(text: TextFile, wanted: Collection[str]) -> Layout:
     rows = _rows(start, delimiter)
     header = find_header(rows, wanted)
     if header is None:
-        raise InvalidInput(f"{text.name} is empty.", hint="Check that the right file was uploaded.", details={"file": text.name})
+        raise _without_header(text.name, start)
     cells = header_cells(rows[header])
     width = max(len(cells), _usual_width(rows[header + 1 :]))
     return Layout(
@@ -139,6 +139,16 @@ def find_layout(text: TextFile, wanted: Collection[str]) -> Layout:
         header_rows=header + 1,
         header_lines=_lines(start, delimiter, header + 1),
         findings=tuple(header_finding(rows, header)),
+    )
+
+
+def _without_header(name: str, start: str) -> InvalidInput:
+    if not start.strip(' \t\r\n,;|"'):
+        return InvalidInput(f"{name} is empty.", hint="Check that the right file was uploaded.", details={"file": name})
+    return InvalidInput(
+        f"No header was found in {name}: what comes first is a text of more than {csv.field_size_limit():,} characters without an end.",
+        hint="Begin the file with a line that names its columns, and look whether a quotation mark is opened there and not closed.",
+        details={"file": name},
     )
 
 
@@ -225,19 +235,18 @@ def _delimiters(name: str) -> str:
 
 
 def _rows(start: str, delimiter: str) -> list[list[str | None]]:
-    """The first rows as another delimiter would make them; the last one of those read may be cut off, and is left out when there are others."""
+    """The first rows as a delimiter would make them. One that is cut off where the beginning ends, or that is too long to be read, is left out with
+    all that follow it; a single one that is cut off is kept.
+    """
+    reader = csv.reader(io.StringIO(start, newline=""), delimiter=delimiter)
+    rows: list[list[str | None]] = []
     try:
-        rows = [
-            list[str | None](row)
-            for row in itertools.islice(csv.reader(io.StringIO(start, newline=""), delimiter=delimiter), _SNIFFED_ROWS)
-        ]
+        for row in itertools.islice(reader, _SNIFFED_ROWS):
+            rows.append(list[str | None](row))  # noqa: PERF401 - what was read before an error stays
     except csv.Error:
-        return []
-    return (
-        rows[:-1]
-        if len(rows) > 1 and len(rows) < _SNIFFED_ROWS and not start.endswith(("\n", "\r")) and len(start) >= _START_BYTES // 2
-        else rows
-    )
+        return rows
+    is_cut = len(rows) < _SNIFFED_ROWS and not start.endswith(("\n", "\r")) and len(start) >= _START_BYTES // 2
+    return rows[:-1] if is_cut and len(rows) > 1 else rows
 
 
 def _score(rows: Sequence[Sequence[str | None]]) -> tuple[float, int]:

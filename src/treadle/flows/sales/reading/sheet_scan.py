@@ -1,12 +1,14 @@
 """A quick look over the XML of one sheet before, or while, the reader works on it.
 
-The reader allocates every cell between the first and the last one, so a single cell at XFD1048576 would need 400 GB; and it turns formula
-errors into empty cells without a word. Both are found here, by searching the unpacked bytes piece by piece; nothing is built from the XML.
+The reader allocates every cell between the first and the last one, so a single cell at XFD1048576 would need 400 GB; it turns formula errors,
+and formulas whose result the writer did not store, into empty cells without a word; and it reads every number as a 64-bit float, which does not
+hold an integer of more than 15 digits. All are found here, by searching the unpacked bytes piece by piece; nothing is built from the XML.
 Source of the element names: ECMA-376 part 1, 18.3.1.
 """
 
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import IO, Final
@@ -20,6 +22,9 @@ _SPARSE_FROM_ROWS: Final = 500_000
 _SPARSE_RATIO: Final = 10
 _CELL_LIMIT: Final = 100_000_000  # the reader needs some 30 bytes for each
 _REFERENCE: Final = re.compile(rb"([A-Z]{1,3})(\d{1,7})\"")
+_LONGEST_CELL_BYTES: Final = 256 * 1024  # Excel's longest text as XML; a longer beginning of a cell is not carried over to the next piece
+# From 2**53 on, which has 16 digits, a float is no longer every integer. Programs that keep only the first digits write the rest as an exponent.
+_LONG_NUMBER: Final = rb"(-?\d{16,}|-?\d(?:\.\d+)?[eE]\+?(?:1[5-9]|[2-9]\d))(?:\.0*)?"
 _OPENING: Final = re.compile(rb"<((?:[\w.\-]+:)?)(?:worksheet|sheetData)\b")
 
 
@@ -34,6 +39,8 @@ class SheetFacts:
     error_count: int = 0
     error_cells: list[str] = field(default_factory=list[str])  # the first ones
     error_values: list[str] = field(default_factory=list[str])  # what stands in them, `#N/A`; empty where it is not known
+    uncached: Counter[str] = field(default_factory=Counter[str])  # column → its formulas without a stored result
+    uncached_cells: list[str] = field(default_factory=list[str])  # the first ones
     merged_count: int = 0
     merged_ranges: list[str] = field(default_factory=list[str])  # the first ones
     dimension: str | None = None  # as the sheet declares it; None: it does not
@@ -52,6 +59,15 @@ def column_number(letters: str) -> int:
     return number
 
 
+def column_letters(number: int) -> str:
+    """1 → A, 26 → Z, 27 → AA."""
+    letters = ""
+    while number:
+        number, rest = divmod(number - 1, 26)
+        letters = chr(65 + rest) + letters
+    return letters
+
+
 def scan_sheet(sheet: IO[bytes], *, name: str) -> SheetFacts:
     """Look over a sheet's XML as it is unpacked.
 
@@ -60,6 +76,7 @@ def scan_sheet(sheet: IO[bytes], *, name: str) -> SheetFacts:
     """
     facts = SheetFacts()
     search: _Search | None = None
+    open_cell = b""
     for piece in _pieces(sheet):
         if search is None:
             require_no_entities(piece, name)
@@ -67,8 +84,28 @@ def scan_sheet(sheet: IO[bytes], *, name: str) -> SheetFacts:
             facts.dimension = search.dimension(piece)
             search.look_at_every_cell(piece, facts)
         search.look(piece, facts)
+        search.find_uncached(open_cell + piece, facts)
+        open_cell = search.open_cell(piece)
         _require_dense(facts, name)
     return facts
+
+
+def long_integers(sheet: IO[bytes], columns: Collection[str]) -> dict[str, tuple[list[int], list[str]]]:
+    """Read the numbers of 16 digits and more as the sheet spells them, with an exponent or not: column → their rows, from 1, and their texts.
+
+    columns: letters; of others nothing is read.
+    """
+    found: dict[str, tuple[list[int], list[str]]] = {letters: ([], []) for letters in columns}
+    search: _Search | None = None
+    open_cell = b""
+    for piece in _pieces(sheet):
+        search = search or _Search.of(piece)
+        for letters, row, digits in search.long_integer(columns).findall(open_cell + piece):
+            rows, texts = found[letters.decode()]
+            rows.append(int(row))
+            texts.append(digits.decode())
+        open_cell = search.open_cell(piece)
+    return found
 
 
 def require_no_entities(start: bytes, name: str) -> None:
@@ -106,12 +143,51 @@ class _Search:
     prefix: bytes
     cell: bytes  # what every cell begins with, up to its reference
     row: bytes
+    bare_formulas: tuple[
+        re.Pattern[bytes], ...
+    ]  # a formula that no result follows, quick to find: one with a text, one that shares another's
+    uncached: re.Pattern[bytes]  # the same with the cell's place; a stored result that is an empty text is one
 
     @staticmethod
     def of(start: bytes) -> "_Search":
         found = _OPENING.search(start)
         prefix = found.group(1) if found else b""
-        return _Search(prefix, b"<" + prefix + b'c r="', b"<" + prefix + b"row ")
+        tag, end = b"<" + prefix, b"</" + prefix
+        cell = tag + b'c r="'
+        no_value = rb"\s*(?:" + tag + rb"v\s*/>|" + tag + rb"v></" + prefix + rb"v>)?\s*" + end + b"c>"
+        formula = tag + rb"f(?:\s[^>]*)?(?:/>|>[^<]*" + end + b"f>)"
+        uncached = cell + rb'([A-Z]{1,3})(\d{1,7})"(?![^>]* t="str")[^>]*>\s*' + formula + no_value
+        return _Search(
+            prefix,
+            cell,
+            tag + b"row ",
+            (re.compile(end + b"f>" + no_value), re.compile(tag + rb"f\s[^>]*/>" + no_value)),
+            re.compile(uncached),
+        )
+
+    def open_cell(self, piece: bytes) -> bytes:
+        """The beginning of a cell whose end comes in the next piece; empty when there is none."""
+        at = piece.rfind(self.cell)
+        is_open = at >= 0 and len(piece) - at <= _LONGEST_CELL_BYTES and piece.find(b"</" + self.prefix + b"c>", at) < 0
+        return piece[at:] if is_open else b""
+
+    def long_integer(self, columns: Collection[str]) -> re.Pattern[bytes]:
+        """Cells of these columns that hold a number of 16 digits and more."""
+        tag, end = b"<" + self.prefix, b"</" + self.prefix
+        letters = "|".join(sorted(columns)).encode()
+        formula = tag + rb"f(?:\s[^>]*)?(?:/>|>[^<]*" + end + b"f>)"
+        place = self.cell + b"(" + letters + rb')(\d{1,7})"(?![^>]* t="(?!n"))[^>]*>\s*'
+        return re.compile(place + b"(?:" + formula + rb"\s*)?" + tag + b"v>" + _LONG_NUMBER + end + b"v>")
+
+    def find_uncached(self, piece: bytes, facts: SheetFacts) -> None:
+        """Formulas whose result is not stored, as programs write them that do not compute: the reader takes them for empty cells."""
+        tag = b"<" + self.prefix + b"f"
+        if tag not in piece or not any(pattern.search(piece) for pattern in self.bare_formulas):
+            return
+        found = self.uncached.findall(piece)
+        facts.uncached.update(letters.decode() for letters, _ in found)
+        kept = found[: _KEPT - len(facts.uncached_cells)]
+        facts.uncached_cells += [(letters + row).decode() for letters, row in kept]
 
     def dimension(self, start: bytes) -> str | None:
         found = re.search(b"<" + self.prefix + b'dimension[^>]* ref="([A-Z0-9:]+)"', start)

@@ -14,6 +14,7 @@ from treadle.flows.sales.reading.column_rule import (
     Evidence,
     Reading,
     evaluate,
+    is_called_identifier,
     share_read,
     trimmed_text,
 )
@@ -35,9 +36,6 @@ _DATE_WORDS: Final = re.compile(
 )
 _MEASURE_WORDS: Final = re.compile(
     r"(?:^|[\W_])(?:revenue|sales|amount|total|price|cost|costs|profit|margin|discount|tax|vat|fee|quantity|qty|units|visitors|umsatz|betrag|preis|menge|anzahl|kosten|rabatt|gewinn)(?:$|[\W_])"
-)
-_IDENTIFIER_WORDS: Final = re.compile(
-    r"(?:^|[\W_])(?:id|code|key|sku|no|nr|number|zip|postal|plz|phone|tel|iban|ean|isbn|barcode)(?:$|[\W_])"
 )
 _TRUE_OR_FALSE: Final = r"^(?i:true|false)$"
 _MOST: Final = 0.5  # of the values must be readable where the column's name says what they are; elsewhere, all of them
@@ -91,7 +89,7 @@ def _is_any(column: pl.Expr, texts: Sequence[str]) -> pl.Expr:
 
 
 def _number_rule(name: str, present: pl.Series, evidence: Evidence) -> ColumnRule | None:
-    measure = bool(_MEASURE_WORDS.search(name)) and not _IDENTIFIER_WORDS.search(name)
+    measure = bool(_MEASURE_WORDS.search(name)) and not is_called_identifier(name)
     written = number_format(present, otherwise=evidence.decimal_mark)
     if written is None or (not measure and may_be_identifiers(present)):
         return None
@@ -102,7 +100,7 @@ def _number_rule(name: str, present: pl.Series, evidence: Evidence) -> ColumnRul
 
 
 def _number_reading(written: NumberFormat) -> tuple[ColumnKind, Reading]:
-    if written.currency:
+    if written.currency_marks:
         return ColumnKind.MONEY, lambda column: as_money(column, written)
     if written.whole:
         return ColumnKind.INTEGER, lambda column: as_integer(column, written)
@@ -127,7 +125,9 @@ def _number_notes(written: NumberFormat) -> tuple[str, ...]:
     assumed = f"no value shows whether '.' or ',' separates the decimal places: '{written.decimal_mark}' was assumed to"
     mixed = "some values have a decimal point and others a decimal comma: each was read as it shows"
     percent = "percentages became fractions"
-    return tuple(text for text, applies in ((assumed, written.assumed), (mixed, written.mixed), (percent, written.percent)) if applies)
+    return tuple(
+        text for text, applies in ((assumed, written.assumed), (mixed, written.mixed), (percent, written.percent == "all")) if applies
+    )
 
 
 def _date_notes(written: DateFormat) -> tuple[str, ...]:

@@ -7,10 +7,10 @@ from typing import Final
 import polars as pl
 
 from treadle.flows.sales.reading.column_rule import ORDER_ID, REVENUE, ColumnRule, evaluate, share_read, trimmed_text
+from treadle.flows.sales.reading.long_numbers import EXACT_INTEGERS, number_text
 from treadle.flows.sales.reading.numbers import MONEY, float_as_money
 from treadle.flows.sales.table import ColumnKind
 
-_EXACT_INTEGERS: Final = 2**53  # beyond it, a float is no longer the integer that was meant
 _SERIAL_DAYS: Final = (20_000.0, 60_000.0)  # 1954 to 2064 as a workbook counts days
 _EXCEL_DAY_ZERO: Final = date(1899, 12, 30)  # day 1 is 1900-01-01, and a day too many is counted in February 1900
 _FIRST_DAY: Final = datetime(1900, 1, 1)  # noqa: DTZ001 - timestamps in the table have no zone
@@ -33,13 +33,8 @@ def decide_typed(name: str, values: pl.Series) -> ColumnRule:
 def _identifier_rule(values: pl.Series) -> ColumnRule:
     """An identifier is text: 123.0, as a workbook stores 123, becomes "123"."""
     if values.dtype.is_float():
-        return ColumnRule(ColumnKind.TEXT, _number_text, keeps_all=True)
+        return ColumnRule(ColumnKind.TEXT, number_text, keeps_all=True)
     return _by_type(values, as_text=True)
-
-
-def _number_text(column: pl.Expr) -> pl.Expr:
-    whole = (column == column.round()) & (column.abs() < _EXACT_INTEGERS)
-    return pl.when(whole).then(column.cast(pl.Int64, strict=False).cast(pl.String)).otherwise(column.cast(pl.String))
 
 
 def _revenue_rule(values: pl.Series) -> ColumnRule:
@@ -70,7 +65,7 @@ _DECIMAL_MONEY: Final = ColumnRule(ColumnKind.MONEY, _decimal_as_money, is_round
 def _decide_float(name: str, values: pl.Series) -> ColumnRule:
     """A workbook stores every number as a float: one without any fraction is an integer, or the number of a day in a column called a date."""
     finite = values.drop_nulls()
-    if finite.is_empty() or not (finite == finite.round()).all() or not (finite.abs() < _EXACT_INTEGERS).all():
+    if finite.is_empty() or not (finite == finite.round()).all() or not (finite.abs() < EXACT_INTEGERS).all():
         return ColumnRule(ColumnKind.FLOAT, _read_short_float if finite.dtype == pl.Float32 else _read_float)
     if _CALLED_DATE.search(name) and (days := _day_number_rule(finite)):
         return days
@@ -87,7 +82,7 @@ def _read_short_float(column: pl.Expr) -> pl.Expr:
 
 
 def _read_whole(column: pl.Expr) -> pl.Expr:
-    return pl.when((column == column.round()) & (column.abs() < _EXACT_INTEGERS)).then(column.cast(pl.Int64, strict=False))
+    return pl.when((column == column.round()) & (column.abs() < EXACT_INTEGERS)).then(column.cast(pl.Int64, strict=False))
 
 
 def _day_number_rule(values: pl.Series) -> ColumnRule | None:

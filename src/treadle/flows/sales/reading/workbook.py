@@ -9,6 +9,7 @@ import threading
 import zipfile
 from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -19,8 +20,9 @@ from treadle.errors import InvalidInput
 from treadle.flows.sales.failing_rows import FailingRows, cell
 from treadle.flows.sales.reading.container import Format, protected
 from treadle.flows.sales.reading.header import Row, find_header, header_cells, header_finding
-from treadle.flows.sales.reading.raw_table import RawTable
-from treadle.flows.sales.reading.sheet_scan import SheetFacts, column_number, scan_sheet
+from treadle.flows.sales.reading.long_numbers import may_be_shortened, with_digits
+from treadle.flows.sales.reading.raw_table import SAVE_AGAIN, UNCACHED_FORMULAS, RawTable
+from treadle.flows.sales.reading.sheet_scan import SheetFacts, column_letters, column_number, long_integers, scan_sheet
 from treadle.flows.sales.reading.workbook_parts import PREVIEW_ROWS, Parts, SheetPart, first_rows, has_values, open_archive, read_parts
 from treadle.flows.sales.table import Finding
 
@@ -51,10 +53,11 @@ def _read_xlsx(path: Path, wanted_sheet: str | None, wanted: Collection[str]) ->
         part = parts.sheets[chosen]
         preview = _preview_xlsx(path, archive, parts, part)
         header = _header_of(preview, wanted, path.name, part.name)
-        frame, facts = _load_scanned(path, archive, part, header)
+        loaded, facts = _load_scanned(path, archive, part, header)
+        frame, is_rounded = _with_long_integers(loaded, archive, part, header)
     names = [(other.name, other.visible) for other in parts.sheets]
     findings = (*_sheet_findings(names, part.name), *header_finding(preview, header), *_scan_findings(facts, preview[header]))
-    return _raw(frame, preview[header], header, part.name, findings)
+    return replace(_raw(frame, preview[header], header, part.name, findings), rounds_long_numbers=is_rounded)
 
 
 def _load_scanned(path: Path, archive: zipfile.ZipFile, part: SheetPart, header: int) -> tuple[pl.DataFrame, SheetFacts]:
@@ -67,6 +70,22 @@ def _load_scanned(path: Path, archive: zipfile.ZipFile, part: SheetPart, header:
         loading = _Background(lambda: _load(path, part.name, header))
         facts = scan_sheet(stream, name=name)
     return loading.result(), facts
+
+
+def _with_long_integers(frame: pl.DataFrame, archive: zipfile.ZipFile, part: SheetPart, header: int) -> tuple[pl.DataFrame, bool]:
+    """Take numbers of more digits than a float keeps from the sheet's own XML, which is gone through again only where there are any.
+
+    Also returns whether the sheet itself has only the first digits of some of them.
+    """
+    columns = {column_letters(int(name) + 1): name for name in frame.columns if may_be_shortened(frame[name])}
+    if not columns:
+        return frame, False
+    with archive.open(part.part) as stream:
+        found = long_integers(stream, columns)
+    exact = [
+        with_digits(frame[columns[letters]], [row - header - 2 for row in rows], texts) for letters, (rows, texts) in found.items() if rows
+    ]
+    return frame.with_columns(exact), any("E" in text.upper() for _rows, texts in found.values() for text in texts)
 
 
 class _Background:
@@ -111,7 +130,7 @@ def _read_other(path: Path, wanted_sheet: str | None, wanted: Collection[str]) -
     header = _header_of(preview, wanted, path.name, names[chosen])
     frame = _load(path, names[chosen], header)
     findings = (*_sheet_findings(visible, names[chosen]), *header_finding(preview, header))
-    return _raw(frame, preview[header], header, names[chosen], findings)
+    return replace(_raw(frame, preview[header], header, names[chosen], findings), rounds_long_numbers=True)
 
 
 def _choose(sheets: Sequence[tuple[str, bool]], wanted: str | None, holds_values: Callable[[int], bool]) -> int:
@@ -234,6 +253,11 @@ def _scan_findings(facts: SheetFacts, header: Row) -> list[Finding]:
             facts.error_cells, facts.error_values, facts.error_count, header, "It holds a formula error, which counts as missing."
         )
         found.append(Finding("formula_errors", passed=False, detail=text, severity="warning", failing=rows))
+    if facts.uncached:
+        rows = _cells_named(
+            facts.uncached_cells, [""] * len(facts.uncached_cells), facts.uncached.total(), header, "Its formula has no stored result."
+        )
+        found.append(Finding(UNCACHED_FORMULAS, passed=False, detail=_uncached_told(facts, header), severity="warning", failing=rows))
     if facts.merged_count:
         text = f"{_counted(facts.merged_count, 'merged range')}, of which only the first cell has a value: {_listed(facts.merged_ranges, facts.merged_count)}."
         rows = _cells_named(
@@ -244,6 +268,15 @@ def _scan_findings(facts: SheetFacts, header: Row) -> list[Finding]:
         text = f"The sheet declares its cells as {facts.dimension}, but they reach to {facts.widest}{facts.last_row}; all were read."
         found.append(Finding("dimension", passed=False, detail=text, severity="info"))
     return found
+
+
+def _uncached_told(facts: SheetFacts, header: Row) -> str:
+    names = header_cells(header)
+    by_column = sorted(facts.uncached.items(), key=lambda counted: column_number(counted[0]))
+    named = [(names[at - 1] if (at := column_number(letters)) <= len(names) else None) or letters for letters, _ in by_column]
+    told = [f"{name} ({count:,})" for name, (_, count) in zip(named, by_column, strict=True)]
+    cells = _counted(facts.uncached.total(), "formula")
+    return f"{cells} without a stored result, read as empty: {_listed(told, len(told))}, first {facts.uncached_cells[0]}. {SAVE_AGAIN}"
 
 
 def _cells_named(ranges: Sequence[str], values: Sequence[str], count: int, header: Row, reason: str) -> FailingRows:

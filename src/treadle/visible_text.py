@@ -1,4 +1,4 @@
-"""Text of others for a terminal: what would move its cursor, colour it or turn the line around is written out. Pure."""
+"""Text of others where people read it: what would be invisible, move a cursor, colour a terminal or turn the line around is written out. Pure."""
 
 import unicodedata
 from typing import Final
@@ -7,7 +7,9 @@ _HIDDEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})  # contro
 
 
 def visible(text: str, *, kept: str = "") -> str:
-    """The text with hidden characters as their escapes, as the portal shows them. kept: characters that stay, such as line breaks."""
+    """The text with hidden characters as their escapes. kept: characters that stay, such as line breaks."""
+    if text.isprintable():
+        return text
     return "".join(_escape(sign) if unicodedata.category(sign) in _HIDDEN and sign not in kept else sign for sign in text)
 
 
