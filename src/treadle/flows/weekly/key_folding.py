@@ -15,7 +15,12 @@ def folded(key: pl.Expr) -> pl.Expr:
 def fold_keys(keys: pl.Series) -> pl.Series:
     """As `folded`. Python folds the few keys that are not ASCII; all others are in lower case by then, which for them is the same."""
     lower = keys.str.to_lowercase()
-    others = (lower.str.len_bytes() != lower.str.len_chars()).arg_true()
+    others = lower.to_frame("key").select(is_wide(pl.col("key"))).to_series().arg_true()
     if others.is_empty():
         return lower
     return lower.scatter(others, pl.Series([text.casefold() for text in lower.gather(others)], dtype=pl.String))
+
+
+def is_wide(key: pl.Expr) -> pl.Expr:
+    """Whether a text has characters beyond ASCII, for which lower case is not all."""
+    return key.str.len_bytes() != key.str.len_chars()

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from treadle.errors import InvalidInput
 from treadle.flows.weekly.field_text import as_text, typed
-from treadle.flows.weekly.key_folding import folded
+from treadle.flows.weekly.key_folding import folded, is_wide
 from treadle.flows.weekly.row_hash import HASH_COLUMNS, row_hashes
 from treadle.flows.weekly.seals import SEAL_COLUMNS, Numbers, Seals
 from treadle.flows.weekly.sync_fields import (
@@ -34,7 +34,7 @@ from treadle.flows.weekly.sync_fields import (
 arrow: Final[Any] = pa  # their types are unknown to the checker
 parquet: Final[Any] = pq
 CREATE, UPDATE, BLOCKED = "create", "update", "blocked"
-_BATCH_ROWS: Final = 98_304
+_BATCH_ROWS: Final = 65_536
 _COMPARED_ROWS: Final = 500_000  # candidates that are looked up in the acknowledged rows at a time
 _OFFENDERS: Final = 20
 _THREADS: Final = 3  # on two cores: reading a file ahead leaves gaps
@@ -64,6 +64,7 @@ class Diff:
         self._barred = {action: action_problems(mapping, describe, creating=action == CREATE) for action in (CREATE, UPDATE)}
         self._folds_case = describe.folds_case(key.target)
         self._known_once = scratch / "known_once.parquet"
+        self._folded_known = False  # whether folding changes any of the acknowledged keys that were read so far
         self.known_candidates = 0  # of those that were compared so far, how many have an acknowledged row
 
     def require_unique_keys(self) -> int:
@@ -72,8 +73,12 @@ class Diff:
         Keys that differ, and that Salesforce would take for the same, are noted: `find_candidates` and `compare` block all of their rows.
         """
         keys = pl.scan_parquet(self._today).select(key=pl.col(self.mapping.external_id.source))
-        match = self._fold(pl.col("key"))
-        hashed = keys.select(match.hash(), pl.col("key").is_null().alias("null")).collect(engine="streaming")
+        match = pl.col("key").str.to_lowercase() if self._folds_case else pl.col("key")
+        facts = (pl.col("key").is_null().alias("null"), is_wide(pl.col("key")).any().alias("wide"))
+        hashed = keys.select(match.hash(), *facts).collect(engine="streaming")
+        if self._folds_case and hashed["wide"].any():
+            match = self._fold(pl.col("key"))
+            hashed = keys.select(match.hash(), *facts).collect(engine="streaming")
         if nulls := int(hashed["null"].sum()):
             raise InvalidInput(
                 f"{nulls:,} rows of the metrics have no {self.mapping.external_id.source}, by which Salesforce finds them.",
@@ -113,25 +118,18 @@ class Diff:
         A seal is one number of a row's key and hash together: a row that is acknowledged as it is has its seal on the other side. Seals are made of
         Polars' own hashes of the keys, which need to be the same within this process only.
         """
-        seals, twice = self._sealed()
-        if len(twice) and self._hold_each_record_once(twice):
-            seals, _ = self._sealed()
+        seals = self._sealed()
+        if self._folded_known and len(twice := self._known_twice()) and self._hold_each_record_once(twice):
+            seals = self._sealed()
         return seals
 
-    def _sealed(self) -> tuple[Seals, pl.Series]:
-        """The seals of the acknowledged rows, and the hashes that several of their keys have."""
-        hashes, start = np.empty(_count(self._known), np.uint64), 0
+    def _sealed(self) -> Seals:
+        return Seals(self._batches(self._seal_known, self._known, ("external_id", *HASH_COLUMNS)), _count(self._known))
 
-        def noted(batches: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-            nonlocal start
-            for batch in batches:
-                hashes[start : start + batch.height] = batch["key"].to_numpy()
-                start += batch.height
-                yield batch
-
-        seals = Seals(noted(self._batches(self._seal_known, self._known, ("external_id", *HASH_COLUMNS))), len(hashes))
-        hashes.sort()
-        return seals, _standing_twice(hashes)
+    def _known_twice(self) -> pl.Series:
+        """The hashes that several acknowledged keys have. Keys are there once as they are written: only folding can make two of them alike."""
+        keys = pl.scan_parquet(self._known).select(self._fold(pl.col("external_id")).hash()).collect(engine="streaming")
+        return _standing_twice(np.sort(keys.to_series().to_numpy()))
 
     @property
     def known_rows(self) -> int:
@@ -236,8 +234,10 @@ class Diff:
         return fields.filter(~known.hold(fields) | fields["blocked"])
 
     def _seal_known(self, rows: pl.DataFrame) -> pl.DataFrame:
-        match = pl.col("match")
-        return rows.with_columns(match=self._fold(pl.col("external_id"))).select(*self._seals(match), key=match.hash())
+        keyed = rows.with_columns(match=self._fold(pl.col("external_id")))
+        if self._folds_case and (keyed["match"] != keyed["external_id"]).any():
+            self._folded_known = True
+        return keyed.select(self._seals(pl.col("match")))
 
     def _seals(self, match: pl.Expr) -> list[pl.Expr]:
         """128 bits of the folded key and of the row's hash together, of which `Seals` keeps 96."""
