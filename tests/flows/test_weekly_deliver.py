@@ -181,7 +181,9 @@ def test_a_week_that_shrank_after_an_interruption_counts_only_its_own_rows(org: 
     with pytest.raises(TreadleError):
         org.sync([1] * 30)
     org.environment.cloud.faults.clear()
-    outcome = org.sync([1] * 10)
+    with pytest.raises(Conflict, match="max_missing_pct"):
+        org.sync([1] * 10)
+    outcome = org.sync([1] * 10, override_guards=True)
     assert (outcome.created, outcome.unchanged, outcome.rows) == (10, 0, 10)
 
 

@@ -164,6 +164,7 @@ def test_a_backfill_previews_asks_and_runs(weekly):
     assert (nothing.code, nothing.data, "nothing to do" in nothing.err) == (0, {"weeks": []}, True)
 
 
+@pytest.mark.timeout(90)
 def test_ctrl_c_at_the_question_is_exit_code_130(environment, tmp_path):
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "treadle", "weekly", "backfill", "--from", "2019-12-16", "--to", "2019-12-22"]
