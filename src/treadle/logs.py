@@ -89,6 +89,8 @@ class _ToStructlog(logging.Handler):
     """Bring the warnings of libraries into the same stream and through the same redaction."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        if record.name.startswith("psycopg") and record.getMessage().startswith("error ignored"):
+            return  # it comes beside an exception that is on its way to whoever tells it, such as Ctrl-C
         structlog.get_logger().log(record.levelno, "library.log", logger=record.name, message=record.getMessage())
 
 

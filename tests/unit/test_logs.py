@@ -49,6 +49,12 @@ def test_warnings_of_libraries_take_the_same_way(lines):
     assert "abcdef" not in json.dumps(line)
 
 
+def test_what_a_driver_ignores_beside_an_exception_is_not_told_twice(lines):
+    logging.getLogger("psycopg.pool").warning("error ignored in %s: %s", "rollback", "the connection is closed")
+    logging.getLogger("psycopg.pool").warning("discarding closed connection")
+    assert [line["message"] for line in lines()] == ["discarding closed connection"]
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -82,7 +82,8 @@ def _stand_in(open_worker: Callable[[], JobWorker]) -> Generator[Callable[[], No
     finally:
         stop.set()
         for thread in running:
-            thread.join()
+            if thread.ident is not None:  # an interruption may come before it has started
+                thread.join()
 
 
 @contextmanager

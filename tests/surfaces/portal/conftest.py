@@ -1,5 +1,6 @@
 """Pages as Streamlit's own AppTest runs them, with the real actions, database and sandbox behind them; and as Chromium shows them, on the real stack."""
 
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,6 +18,12 @@ from treadle.portal.shared import Portal, open_portal
 __all__ = ["put_file", "running_service", "service", "working"]
 
 Open = Callable[..., AppTest]
+
+
+@pytest.fixture(autouse=True)
+def own_main(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page under test takes the place of `__main__`, which processes that later tests spawn would run."""
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
 
 
 @pytest.fixture

@@ -56,7 +56,8 @@ def test_a_button_of_yesterdays_role_does_nothing(service, put_file, open_page):
     assert lock.show_lock(service.wiring.database).run_id == run.run_id
 
 
-def test_a_cancelled_run_says_who_did_it(service, put_file, open_page):
+def test_a_cancelled_run_says_who_did_it(service, environment, monkeypatch, put_file, open_page):
+    monkeypatch.setattr(environment.cloud.fabric.options, "job_queue_seconds", 600)  # so that there is something to cancel
     run_id = service.operator.post("/api/runs", json={"input_file": put_file()}).json()["run_id"]
     at = open_page("monitor", name="olga")
     at.button(key="cancel").click().run()

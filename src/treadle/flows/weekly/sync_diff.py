@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from treadle.errors import InvalidInput
 from treadle.flows.weekly.field_text import as_text, typed
-from treadle.flows.weekly.key_folding import folded, is_wide
+from treadle.flows.weekly.key_folding import fold_keys, folded
 from treadle.flows.weekly.row_hash import HASH_COLUMNS, row_hashes
 from treadle.flows.weekly.seals import SEAL_COLUMNS, Numbers, Seals
 from treadle.flows.weekly.sync_fields import (
@@ -38,6 +38,7 @@ _BATCH_ROWS: Final = 65_536
 _COMPARED_ROWS: Final = 500_000  # candidates that are looked up in the acknowledged rows at a time
 _OFFENDERS: Final = 20
 _THREADS: Final = 3  # on two cores: reading a file ahead leaves gaps
+_NO_KEYS: Final = pl.DataFrame(schema={"hash": pl.UInt64, "null": pl.Boolean})
 _PROBLEM = pl.Struct({"rule": pl.String, "field": pl.String, "value": pl.String, "reason": pl.String})
 _CHANGE = pl.Struct({"field": pl.String, "old": pl.String, "new": pl.String})
 
@@ -72,26 +73,27 @@ class Diff:
 
         Keys that differ, and that Salesforce would take for the same, are noted: `find_candidates` and `compare` block all of their rows.
         """
-        keys = pl.scan_parquet(self._today).select(key=pl.col(self.mapping.external_id.source))
-        match = pl.col("key").str.to_lowercase() if self._folds_case else pl.col("key")
-        facts = (pl.col("key").is_null().alias("null"), is_wide(pl.col("key")).any().alias("wide"))
-        hashed = keys.select(match.hash(), *facts).collect(engine="streaming")
-        if self._folds_case and hashed["wide"].any():
-            match = self._fold(pl.col("key"))
-            hashed = keys.select(match.hash(), *facts).collect(engine="streaming")
+        name = self.mapping.external_id.source
+        hashed = pl.concat([_NO_KEYS, *self._batches(self._hash_keys, self._today, (name,))])
         if nulls := int(hashed["null"].sum()):
             raise InvalidInput(
                 f"{nulls:,} rows of the metrics have no {self.mapping.external_id.source}, by which Salesforce finds them.",
                 hint="Nothing was sent. Look at the events of the week: a user without an id must be a reject.",
                 details={"null_keys": nulls},
             )
-        twice = _standing_twice(np.sort(hashed.to_series(0).to_numpy()))
+        twice = _standing_twice(np.sort(hashed["hash"].to_numpy()))
         if len(twice):
-            self._note_collisions(keys, match, twice)
+            self._note_collisions(twice)
         return hashed.height
 
-    def _note_collisions(self, keys: pl.LazyFrame, match: pl.Expr, hashes: pl.Series) -> None:
+    def _hash_keys(self, rows: pl.DataFrame) -> pl.DataFrame:
+        keys = rows.to_series()
+        return pl.DataFrame({"hash": self._fold_column(keys).hash(), "null": keys.is_null()})
+
+    def _note_collisions(self, hashes: pl.Series) -> None:
         """Equal hashes are looked at: equal keys are refused, keys of one group that differ are noted, each with another one of its group."""
+        keys = pl.scan_parquet(self._today).select(key=pl.col(self.mapping.external_id.source))
+        match = self._fold(pl.col("key"))
         suspects = keys.filter(match.hash().is_in(hashes.implode()))
         found = (
             suspects.group_by(folded=match)
@@ -199,6 +201,9 @@ class Diff:
         """The key as Salesforce compares it."""
         return folded(key) if self._folds_case else key
 
+    def _fold_column(self, keys: pl.Series) -> pl.Series:
+        return fold_keys(keys) if self._folds_case else keys
+
     def _batches(self, prepare: Callable[[pl.DataFrame], pl.DataFrame], path: Path, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
         """A file's rows in their order, some at a time, prepared in threads a little ahead of who takes them."""
         read = pl.scan_parquet(path).select(list(dict.fromkeys(columns))).collect_batches(chunk_size=_BATCH_ROWS, maintain_order=True)
@@ -222,7 +227,7 @@ class Diff:
     def _map(self, rows: pl.DataFrame) -> pl.DataFrame:
         """The fields, whether the row is blocked, the hash of the fields, and the seal."""
         fields = rows.select(self._key, *self._columns).with_columns(any_fails(self._checks).alias("blocked"))
-        match = fields.select(match=self._fold(pl.col(self.mapping.external_id.target)))  # once: no engine sees that what folds is the same
+        match = self._fold_column(fields[self.mapping.external_id.target]).alias("match").to_frame()
         if self._colliding is not None:
             collide = self._colliding.hold(match.select(self._key_seals(pl.col("match"))))
             fields = fields.with_columns((fields["blocked"] | collide).alias("blocked"))
@@ -234,10 +239,11 @@ class Diff:
         return fields.filter(~known.hold(fields) | fields["blocked"])
 
     def _seal_known(self, rows: pl.DataFrame) -> pl.DataFrame:
-        keyed = rows.with_columns(match=self._fold(pl.col("external_id")))
-        if self._folds_case and (keyed["match"] != keyed["external_id"]).any():
+        keys = rows["external_id"]
+        match = self._fold_column(keys)
+        if match is not keys and (match != keys).any():
             self._folded_known = True
-        return keyed.select(self._seals(pl.col("match")))
+        return rows.with_columns(match.alias("match")).select(self._seals(pl.col("match")))
 
     def _seals(self, match: pl.Expr) -> list[pl.Expr]:
         """128 bits of the folded key and of the row's hash together, of which `Seals` keeps 96."""
