@@ -35,7 +35,7 @@ up: setup ## start everything, run two samples, open the portal, and keep it run
 	$(BIN)/treadle up --with-samples
 
 test: $(DEV_STAMP) ## set up, then run every test (TESTS=path to run some)
-	$(BIN)/python -m pytest -n 4 --dist worksteal $(TESTS)
+	$(BIN)/python -m pytest -n 4 --maxschedchunk 4 $(TESTS)
 
 check: $(DEV_STAMP) ## ruff, pyright strict, import-linter
 	$(BIN)/ruff check .

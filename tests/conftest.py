@@ -5,6 +5,7 @@ import os
 import shutil
 import ssl
 from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -16,14 +17,23 @@ from treadle.sandbox.entra.store import TOKEN_LIFETIME_SECONDS
 from treadle.sandbox.fabric.workshop import Options
 from treadle.sandbox.server import Sandbox
 
+TESTS = Path(__file__).parent
+
 # Machines are shared, so no example has a deadline. CI tries the same examples each time: new ones are found at a developer's, not on a landing.
 settings.register_profile("developer", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "developer")
 
 
+LONGEST_FIRST = ("flows", "surfaces", "contract", "database", "unit")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what a bare machine has not the tool for – said in the count as deselected. CI has every tool, and leaves nothing out."""
+    """Put the folders with the long tests first: at the end no worker is left alone with some of those, while the others have nothing to do.
+
+    And leave out what a bare machine has not the tool for – said in the count as deselected. CI has every tool, and leaves nothing out.
+    """
+    items.sort(key=lambda item: LONGEST_FIRST.index(item.path.relative_to(TESTS).parts[0]))
     if os.environ.get("CI"):
         return
     without_tool = [item for item in items if any(not shutil.which(mark.args[0]) for mark in item.iter_markers("needs"))]

@@ -143,7 +143,7 @@ def test_a_query_that_cannot_be_carried_out_says_what_and_where(graph, query, co
         assert status["diagnostics"]["_errorLocation"] == {"gqlType": "STRING", "value": place}
 
 
-@pytest.mark.parametrize("terms", [60, 700])
+@pytest.mark.parametrize("terms", [60, 200])
 @pytest.mark.parametrize(
     ("condition", "count"),
     [

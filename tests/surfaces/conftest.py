@@ -6,7 +6,7 @@ import pty
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,10 @@ from typing import Any
 import pytest
 
 from tests import canaries
+from tests.surfaces.nursery import Nursery
 from treadle.cli.local import LocalEnvironment, local_environment
+
+WIDE = {"COLUMNS": "200"}
 
 
 @dataclass(frozen=True)
@@ -40,20 +43,21 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalEnvir
         assert canaries.found_in_folder(running.state) == []
 
 
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    """Where commands with 200 columns are forked."""
+    running = Nursery(_environ(None) | WIDE)
+    yield running
+    running.close()
+
+
 @pytest.fixture
-def treadle(environment: LocalEnvironment, tmp_path: Path) -> Callable[..., Answer]:
+def treadle(environment: LocalEnvironment, nursery: Nursery, tmp_path: Path) -> Callable[..., Answer]:
     """Run `treadle …` in an empty folder against the environment."""
 
     def call(*arguments: str, state: Path | None = environment.state, **environ: str) -> Answer:
-        ended = subprocess.run(
-            [sys.executable, "-m", "treadle", *arguments],
-            cwd=tmp_path,
-            env=_environ(state) | {"COLUMNS": "200"} | environ,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        run = nursery.run if nursery.can_run(whole := _environ(state) | WIDE | environ) else _started
+        ended = run(arguments, tmp_path, whole, 120)
         assert canaries.found_in_text(ended.stdout + ended.stderr) == []
         return Answer(ended.returncode, ended.stdout, ended.stderr)
 
@@ -103,6 +107,11 @@ def answers_at_a_terminal(environment: LocalEnvironment, tmp_path: Path) -> Call
         os.close(ours)
 
     return asked
+
+
+def _started(arguments: Sequence[str], cwd: Path, environ: Mapping[str, str], timeout: float) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "treadle", *arguments]
+    return subprocess.run(command, cwd=cwd, env=environ, capture_output=True, text=True, timeout=timeout, check=False)
 
 
 def _environ(state: Path | None) -> dict[str, str]:
