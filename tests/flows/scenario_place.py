@@ -1,4 +1,7 @@
-"""Fixtures of the scenario flow: its services on the running environment, with a workspace of this test's own, and archives made from the samples."""
+"""Fixtures of the scenario flow: its services on the running environment, with a workspace of this test's own, and archives made from the samples.
+
+A build of all of telco-noc, looked at, costs two thirds more than one of `SMALL`, its routers, links and first alarms, which is all that most tests need.
+"""
 
 import contextlib
 import dataclasses
@@ -39,6 +42,8 @@ def rows_of(file: Path) -> int:
 
 TABLES = {file.stem: rows_of(file) for file in sorted((TELCO / "data/entities").glob("*.csv"))}
 TELEMETRY = {file.stem: rows_of(file) for file in sorted((TELCO / "data/telemetry").glob("*.csv"))}
+SMALL_TABLES = {name: TABLES[name] for name in ("DimCoreRouter", "DimTransportLink")}
+SMALL_TELEMETRY = {"AlertStream": 20}
 ANSWER = "MATCH (l:TransportLink)-[:connects_to]->(r:CoreRouter) RETURN r.RouterId, count(*)"
 
 
@@ -76,6 +81,69 @@ def telemetry_archive(**changed: bytes) -> BinaryIO:
     for stem, content in changed.items():
         files[f"data/telemetry/{stem}.csv"] = content
     return packed(files)
+
+
+SMALL_MANIFEST = b"""
+name: telco-noc
+data_sources:
+  telemetry:
+    config:
+      database: telemetry
+      containers: [{name: AlertStream, csv_file: AlertStream.csv, numeric_fields: [OpticalPowerDbm]}]
+"""
+SMALL_SCHEMA = b"""
+vertices:
+  - {label: CoreRouter, csv_file: DimCoreRouter.csv, id_column: RouterId, properties: [City]}
+  - {label: TransportLink, csv_file: DimTransportLink.csv, id_column: LinkId, properties: [CapacityGbps], property_types: {CapacityGbps: BigInt}}
+edges:
+  - label: connects_to
+    csv_file: DimTransportLink.csv
+    source: {label: TransportLink, property: LinkId, column: LinkId}
+    target: {label: CoreRouter, property: RouterId, column: SourceRouterId}
+  - label: connects_to
+    csv_file: DimTransportLink.csv
+    source: {label: TransportLink, property: LinkId, column: LinkId}
+    target: {label: CoreRouter, property: RouterId, column: TargetRouterId}
+"""
+
+
+def small_files(*folders: str) -> dict[str, bytes]:
+    """The routers, links and first alarms of telco-noc under its name, as `sample_files` has the whole."""
+    files = {f"data/entities/{name}.csv": (TELCO / f"data/entities/{name}.csv").read_bytes() for name in SMALL_TABLES}
+    files |= {
+        f"data/telemetry/{name}.csv": first_rows(TELCO / f"data/telemetry/{name}.csv", rows) for name, rows in SMALL_TELEMETRY.items()
+    }
+    chosen = {name: content for name, content in files.items() if name.startswith(folders)}
+    return {"scenario.yaml": SMALL_MANIFEST, "graph_schema.yaml": SMALL_SCHEMA, **chosen}
+
+
+def small_graph(**changed: bytes) -> BinaryIO:
+    """As `graph_archive`."""
+    return packed(small_files("data/entities") | {f"data/entities/{stem}.csv": content for stem, content in changed.items()})
+
+
+def small_telemetry(**changed: bytes) -> BinaryIO:
+    """As `telemetry_archive`."""
+    return packed(small_files("data/telemetry") | {f"data/telemetry/{stem}.csv": content for stem, content in changed.items()})
+
+
+def first_rows(file: Path, rows: int) -> bytes:
+    """The head of a CSV file and so many of its rows."""
+    return b"\n".join(file.read_bytes().splitlines()[: rows + 1]) + b"\n"
+
+
+def with_hobart() -> bytes:
+    """The table of routers with one more, in a city of its own."""
+    return (TELCO / "data/entities/DimCoreRouter.csv").read_bytes() + b"CORE-HBA-01,Hobart,TAS,Cisco,ASR-9922\n"
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """A scenario to build, and what is there afterwards: name of a table → its rows. Its graph answers `ANSWER`."""
+
+    archives: Callable[[], dict[Slot, BinaryIO]]
+    tables: Mapping[str, int]
+    telemetry: Mapping[str, int]
 
 
 @dataclasses.dataclass
@@ -162,19 +230,28 @@ def both() -> dict[Slot, BinaryIO]:
     return {Slot.GRAPH: graph_archive(), Slot.TELEMETRY: telemetry_archive()}
 
 
-def assert_built(place: ScenarioPlace) -> None:
-    """The whole of telco-noc is there, each thing once, and a second look finds nothing to do."""
+def small() -> dict[Slot, BinaryIO]:
+    return {Slot.GRAPH: small_graph(), Slot.TELEMETRY: small_telemetry()}
+
+
+WHOLE = Sample(both, TABLES, TELEMETRY)
+SMALL = Sample(small, SMALL_TABLES, SMALL_TELEMETRY)
+
+
+def assert_built(place: ScenarioPlace, sample: Sample = WHOLE) -> None:
+    """The whole of it is there, each thing once, and a second look finds nothing to do. The words are for pytest, which explains only test modules."""
     kinds = sorted(kind for kind, _ in place.items())
-    assert kinds == ["Eventhouse", "GraphModel", "KQLDatabase", "KQLDatabase", "Lakehouse", "Ontology"]
-    assert place.delta_rows() == TABLES
-    assert place.kql_rows() == TELEMETRY
-    links = place.query(ANSWER)
-    assert len(links) == TABLES["DimCoreRouter"]
-    assert sum(int(row["count(*)"]) for row in links) > 0
-    plan = place.plan()
-    assert plan.counts == {"create": 0, "update": 0, "unchanged": len(TABLES) + len(TELEMETRY) + 5, "conflict": 0}, plan.changes
-    assert place.waiting_uploads() == []
-    assert place.scratch_left() == []
+    assert kinds == ["Eventhouse", "GraphModel", "KQLDatabase", "KQLDatabase", "Lakehouse", "Ontology"], kinds
+    tables, telemetry, links = place.delta_rows(), place.kql_rows(sample.telemetry), place.query(ANSWER)
+    assert tables == sample.tables, tables
+    assert telemetry == sample.telemetry, telemetry
+    assert len(links) == sample.tables["DimCoreRouter"], links
+    assert sum(int(row["count(*)"]) for row in links) > 0, links
+    plan = place.plan(sample.archives())
+    wanted = len(sample.tables) + len(sample.telemetry) + 5
+    assert plan.counts == {"create": 0, "update": 0, "unchanged": wanted, "conflict": 0}, plan.changes
+    assert place.waiting_uploads() == [], "archives still wait in the lakehouse"
+    assert place.scratch_left() == [], place.scratch_left()
 
 
 def unhurried_fabric(settings: Settings) -> FabricClient:
@@ -189,6 +266,18 @@ def unhurried_fabric(settings: Settings) -> FabricClient:
     return FabricClient(settings.fabric_api_url, signed_in, settings.treadle_ca_file, quotas=Quotas(calls=100_000))
 
 
+@contextlib.contextmanager
+def quick_fabric(environment: LocalEnvironment) -> Iterator[None]:
+    """Fabric asks nobody to wait between two looks at what it does, so they come a quarter of a second apart."""
+    options = environment.cloud.fabric.options
+    usual = options.operation_retry_after_seconds, options.job_retry_after_seconds
+    options.operation_retry_after_seconds = options.job_retry_after_seconds = 0
+    try:
+        yield
+    finally:
+        options.operation_retry_after_seconds, options.job_retry_after_seconds = usual
+
+
 @pytest.fixture
 def open_place(environment: LocalEnvironment, tmp_path: Path) -> Iterator[Callable[[], ScenarioPlace]]:
     """Open a place: no scenario is known, no upload waits, and the workspace is new."""
@@ -196,7 +285,7 @@ def open_place(environment: LocalEnvironment, tmp_path: Path) -> Iterator[Callab
         connection.execute("TRUNCATE treadle.documents")
         connection.execute("DELETE FROM treadle.jobs WHERE kind LIKE 'scenario%'")
     settings = environment.settings
-    with wired(settings) as wiring, contextlib.closing(unhurried_fabric(settings)) as fabric:
+    with quick_fabric(environment), wired(settings) as wiring, contextlib.closing(unhurried_fabric(settings)) as fabric:
 
         def open_one() -> ScenarioPlace:
             scratch = tmp_path / "scratch"

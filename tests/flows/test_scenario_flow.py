@@ -15,16 +15,25 @@ from deltalake import DeltaTable
 from tests.flows.conftest import eventually
 from tests.flows.scenario_place import (
     ANSWER,
+    SMALL,
+    SMALL_MANIFEST,
+    SMALL_TABLES,
     TABLES,
+    TELCO,
     TELEMETRY,
     assert_built,
     both,
+    first_rows,
     graph_archive,
     open_place,
     packed,
     place,
     sample_files,
+    small_files,
+    small_graph,
+    small_telemetry,
     telemetry_archive,
+    with_hobart,
 )
 from treadle.clients.fabric import ItemId, WorkspaceId
 from treadle.control.jobs.queue import list_job_events, list_steps, request_cancel, retry_job
@@ -71,6 +80,10 @@ def foreign_graph(place, lakehouse_id):
     }
 
 
+def runbooks():
+    return packed({"data/knowledge/runbooks/fibre_cut.md": b"# Fibre cut\nReroute.\n"})
+
+
 def step_names(place, job):
     return [step.name for step in list_steps(place.wiring.own, job.job_id)]
 
@@ -92,8 +105,16 @@ def test_a_build_makes_tables_ontology_graph_and_telemetry_and_a_second_one_chan
     }
 
 
-def test_the_record_tells_what_was_built(place):
+def test_what_a_build_makes_is_what_the_sample_describes(place):
     job = place.build()
+    assert_record_tells_what_was_built(place, job)
+    assert_ontology_has_all_entity_and_relationship_types(place)
+    assert_delta_tables_have_the_types_of_the_ontology(place)
+    assert_telemetry_columns_have_types_and_every_row_came_in_once(place)
+    assert_progress_names_slot_step_and_share_and_never_goes_back(place, job)
+
+
+def assert_record_tells_what_was_built(place, job):
     record = get_scenario(place.services.documents, "telco-noc")
     assert record.display_name == "Australian Telco NOC — Fibre Cut Incident"
     assert record.domain == "telecommunications"
@@ -117,8 +138,7 @@ def test_the_record_tells_what_was_built(place):
     assert query_graph(place.services, "telco-noc", ANSWER).rows
 
 
-def test_the_ontology_has_all_entity_and_relationship_types(place):
-    place.build({Slot.GRAPH: graph_archive()})
+def assert_ontology_has_all_entity_and_relationship_types(place):
     parts = place.services.fabric.get_item_definition(WorkspaceId(place.workspace_id), ItemId(place.item("Ontology")))
     assert sum(path.startswith("EntityTypes/") and path.count("/") == 2 for path in parts) == 8
     record = get_scenario(place.services.documents, "telco-noc")
@@ -126,8 +146,7 @@ def test_the_ontology_has_all_entity_and_relationship_types(place):
     assert len(types) == len(record.model["relationship_types"]) == 9
 
 
-def test_delta_tables_have_the_types_of_the_ontology(place):
-    place.build({Slot.GRAPH: graph_archive()})
+def assert_delta_tables_have_the_types_of_the_ontology(place):
     root = place.environment.cloud.lake.path_of(place.workspace_id, place.item("Lakehouse"))
     fields = {field.name: str(field.type) for field in DeltaTable(str(root / "Tables/DimSLAPolicy")).schema().fields}
     assert 'PrimitiveType("double")' in fields["AvailabilityPct"]
@@ -135,8 +154,7 @@ def test_delta_tables_have_the_types_of_the_ontology(place):
     assert 'PrimitiveType("string")' in fields["SLAPolicyId"]
 
 
-def test_telemetry_columns_have_types_and_every_row_came_in_once(place):
-    place.build({Slot.TELEMETRY: telemetry_archive()})
+def assert_telemetry_columns_have_types_and_every_row_came_in_once(place):
     assert place.kql_rows() == TELEMETRY
     record = get_scenario(place.services.documents, "telco-noc")
     uri = place.services.fabric.item_properties(WorkspaceId(place.workspace_id), ItemId(record.kql_database_id), "KQLDatabase")[
@@ -146,20 +164,28 @@ def test_telemetry_columns_have_types_and_every_row_came_in_once(place):
     assert row["Schema"] == "LinkId:string,Timestamp:datetime,UtilizationPct:real,OpticalPowerDbm:real,BitErrorRate:real,LatencyMs:real"
 
 
+def assert_progress_names_slot_step_and_share_and_never_goes_back(place, job):
+    told = [event for event in list_job_events(place.wiring.own, job.job_id) if event.data and "slot" in event.data]
+    for slot in ("graph", "telemetry"):
+        shares = [event.data["pct"] for event in told if event.data["slot"] == slot]
+        assert shares == sorted(shares)
+        assert shares[-1] == 100
+    assert [event.pct for event in told] == sorted(event.pct for event in told)
+    assert {event.data["step"] for event in told} >= {"extract", "lakehouse", "upload", "tables", "ontology", "ontology_def", "graph_model"}
+
+
 def test_changed_rows_reach_the_graph_and_the_telemetry_and_nothing_else_is_done(place):
-    place.build()
-    routers = sample_files("data/entities")["data/entities/DimCoreRouter.csv"] + b"CORE-HBA-01,Hobart,TAS,Cisco,ASR-9922\n"
-    alerts = sample_files("data/telemetry")["data/telemetry/AlertStream.csv"]
-    shorter = b"\n".join(alerts.splitlines()[:11]) + b"\n"
-    changed = {Slot.GRAPH: lambda: graph_archive(DimCoreRouter=routers), Slot.TELEMETRY: lambda: telemetry_archive(AlertStream=shorter)}
+    place.build(SMALL.archives())
+    shorter = first_rows(TELCO / "data/telemetry/AlertStream.csv", 10)
+    changed = {Slot.GRAPH: lambda: small_graph(DimCoreRouter=with_hobart()), Slot.TELEMETRY: lambda: small_telemetry(AlertStream=shorter)}
     plan = place.plan({slot: make() for slot, make in changed.items()})
     assert {(change.kind, change.name) for change in plan.changes if change.action == "update"} == {
         (Kind.TABLE, "lakehouse/DimCoreRouter"), (Kind.KQL_TABLE, "telemetry/AlertStream"),
         (Kind.GRAPH_MODEL, next(name for kind, name in place.items() if kind == "GraphModel")),
     }  # fmt: skip
     place.build({slot: make() for slot, make in changed.items()})
-    assert place.delta_rows() == {**TABLES, "DimCoreRouter": TABLES["DimCoreRouter"] + 1}
-    assert place.kql_rows() == {**TELEMETRY, "AlertStream": 10}
+    assert place.delta_rows() == {**SMALL_TABLES, "DimCoreRouter": SMALL_TABLES["DimCoreRouter"] + 1}
+    assert place.kql_rows(["AlertStream"]) == {"AlertStream": 10}
     assert [row["City"] for row in place.query("MATCH (r:CoreRouter {RouterId: 'CORE-HBA-01'}) RETURN r.City AS City")] == ["Hobart"]
 
 
@@ -176,26 +202,17 @@ def test_columns_of_another_type_make_a_telemetry_table_anew(place):
     assert place.kql_rows() == {**TELEMETRY, "AlertStream": 3}
 
 
-def test_one_archive_with_everything_can_be_given_to_both_slots(place):
-    def everything():
-        return packed(sample_files("data"))
-
-    place.build({Slot.GRAPH: everything(), Slot.TELEMETRY: everything()})
-    assert place.delta_rows() == TABLES
-    assert place.kql_rows() == TELEMETRY
-
-
 def test_what_others_made_is_a_conflict_until_it_may_be_taken_over(place):
     workspace = WorkspaceId(place.workspace_id)
     ontology = place.services.fabric.create_item(workspace, name="ontology", type="Ontology")
-    plan = place.plan({Slot.GRAPH: graph_archive()})
+    plan = place.plan({Slot.GRAPH: small_graph()})
     assert {change.name for change in plan.changes if change.action == "conflict"} >= {"ontology"}
     assert not plan.can_be_applied
-    refused = place.work(place.request({Slot.GRAPH: graph_archive()}))
+    refused = place.work(place.request({Slot.GRAPH: small_graph()}))
     assert (refused.state, refused.error_details["kind"]) == ("FAILED", "Conflict")
     assert "ontology" in refused.error_message
-    assert place.delta_rows() == {} if ("Lakehouse", "lakehouse") in place.items() else True
-    place.build({Slot.GRAPH: graph_archive()}, overwrite=True)
+    assert ("Lakehouse", "lakehouse") not in place.items()
+    place.build({Slot.GRAPH: small_graph()}, overwrite=True)
     assert place.item("Ontology") == ontology.item_id
     assert place.query(ANSWER)
     left = survey_destroy(place.services, "telco-noc").left
@@ -205,19 +222,19 @@ def test_what_others_made_is_a_conflict_until_it_may_be_taken_over(place):
 
 
 def test_another_scenario_may_share_the_lakehouse_and_not_the_tables(place):
-    place.build({Slot.GRAPH: graph_archive()})
-    plan = place.plan({Slot.GRAPH: graph_archive()}, scenario_name="other", ontology_name="other_ontology")
+    place.build({Slot.GRAPH: small_graph()})
+    plan = place.plan({Slot.GRAPH: small_graph()}, scenario_name="other", ontology_name="other_ontology")
     conflicts = {(change.kind, change.reason) for change in plan.changes if change.action == "conflict"}
     assert conflicts == {(Kind.TABLE, "was made by telco-noc")}
-    place.build({Slot.GRAPH: graph_archive()}, scenario_name="other", ontology_name="other_ontology", lakehouse_name="other_lake")
+    place.build({Slot.GRAPH: small_graph()}, scenario_name="other", ontology_name="other_ontology", lakehouse_name="other_lake")
     assert sorted(kind for kind, _ in place.items() if kind in {"Lakehouse", "Ontology", "GraphModel"}) == [
         "GraphModel", "GraphModel", "Lakehouse", "Lakehouse", "Ontology", "Ontology"
     ]  # fmt: skip
 
 
-def test_destroy_removes_what_was_made_and_nothing_is_left(place):
+def test_destroy_removes_what_was_made_and_nothing_is_left_so_that_the_same_can_be_built_again(place):
     before = place.items()
-    place.build()
+    place.build(SMALL.archives())
     plan = plan_destroy(place.services, "telco-noc")
     kinds = [thing.kind for thing in plan]
     assert kinds == sorted(kinds, key=list(Kind).index, reverse=True), "what was built last does not go first"
@@ -228,20 +245,15 @@ def test_destroy_removes_what_was_made_and_nothing_is_left(place):
     assert things_of(place.services.documents, place.workspace_id) == []
     with pytest.raises(NotFound, match="telco-noc"):
         request_destroy(place.services, "telco-noc", "ada")
-
-
-def test_after_a_destroy_the_same_scenario_can_be_built_again(place):
-    place.build({Slot.GRAPH: graph_archive()})
-    destroy(place)
     place.environment.cloud.faults.post([FaultRule("fabric.CreateItem", "name_reserved", times=2)])
-    place.build({Slot.GRAPH: graph_archive()})
+    place.build({Slot.GRAPH: small_graph()})
     assert place.query(ANSWER)
 
 
 def test_destroy_leaves_a_lakehouse_that_was_there_before_and_tells(place):
     lakehouse = place.services.fabric.create_item(WorkspaceId(place.workspace_id), name="lakehouse", type="Lakehouse")
     place.services.lake_of(place.workspace_id, lakehouse.item_id).upload("Files/mine.txt", b"mine")
-    place.build({Slot.GRAPH: graph_archive()})
+    place.build({Slot.GRAPH: small_graph()})
     ended = destroy(place)
     assert [(told["kind"], told["reason"]) for told in ended.result["left"]] == [("lakehouse", "was there before the scenario was built")]
     assert sorted(kind for kind, _ in place.items()) == ["Lakehouse"]
@@ -250,7 +262,7 @@ def test_destroy_leaves_a_lakehouse_that_was_there_before_and_tells(place):
 
 
 def test_destroy_leaves_what_another_scenario_uses_to_that_one(place):
-    place.build({Slot.GRAPH: graph_archive()})
+    place.build({Slot.GRAPH: small_graph()})
     small = packed(
         {
             "scenario.yaml": b"name: small\n",
@@ -267,7 +279,7 @@ def test_destroy_leaves_what_another_scenario_uses_to_that_one(place):
 
 
 def test_destroy_leaves_a_lakehouse_in_which_somebody_else_has_a_table(place):
-    place.build({Slot.GRAPH: graph_archive()})
+    place.build({Slot.GRAPH: small_graph()})
     lakehouse = place.item("Lakehouse")
     place.services.lake_of(place.workspace_id, lakehouse).upload("Files/theirs.csv", b"a\n1\n")
     place.services.fabric.load_table(WorkspaceId(place.workspace_id), ItemId(lakehouse), "Theirs", path="Files/theirs.csv", format="Csv")
@@ -277,8 +289,7 @@ def test_destroy_leaves_a_lakehouse_in_which_somebody_else_has_a_table(place):
 
 
 def test_documents_are_stored_and_go_with_the_scenario(place):
-    runbooks = packed({"data/knowledge/runbooks/fibre_cut.md": b"# Fibre cut\nReroute.\n"})
-    job = place.build({Slot.RUNBOOKS: runbooks})
+    job = place.build({Slot.RUNBOOKS: runbooks()})
     assert job.result["results"]["runbooks"]["files"] == 1
     path = "Files/scenarios/telco-noc/runbooks/fibre_cut.md"
     assert place.services.lake.read_bytes(path, max_bytes=1000) == b"# Fibre cut\nReroute.\n"
@@ -287,8 +298,8 @@ def test_documents_are_stored_and_go_with_the_scenario(place):
 
 
 def test_a_later_build_of_one_slot_keeps_what_the_others_brought(place):
-    place.build({Slot.GRAPH: graph_archive()})
-    place.build({Slot.TELEMETRY: telemetry_archive()})
+    place.build({Slot.GRAPH: small_graph()})
+    place.build({Slot.TELEMETRY: small_telemetry()})
     record = get_scenario(place.services.documents, "telco-noc")
     assert (record.graph_model_id, record.ontology_id) == (place.item("GraphModel"), place.item("Ontology"))
     assert {table.kind for table in record.tables} == {"lakehouse", "kql"}
@@ -329,7 +340,7 @@ def test_an_archive_that_is_too_large_is_stopped_on_its_way(place):
 
 def test_a_workspace_that_is_not_there_is_told_before_anything_is_sent(place):
     with pytest.raises(NotFound):
-        place.request({Slot.GRAPH: graph_archive()}, workspace_id=str(uuid4()))
+        place.request({Slot.GRAPH: small_graph()}, workspace_id=str(uuid4()))
     assert place.waiting_uploads() == []
 
 
@@ -349,42 +360,42 @@ def test_faults_of_an_archive_are_all_in_the_plan_and_in_the_failed_job(place):
 
 def test_asking_twice_with_one_id_is_asking_once(place):
     job_id = uuid4()
-    first = place.request(job_id=job_id)
-    second = place.request({Slot.GRAPH: io.BytesIO(b"\x1f\x8b")}, job_id=job_id)
+    first = place.request({Slot.RUNBOOKS: runbooks()}, job_id=job_id)
+    second = place.request({Slot.RUNBOOKS: io.BytesIO(b"\x1f\x8b")}, job_id=job_id)
     assert first == second
     assert place.work(first).state == "SUCCEEDED"
 
 
-def test_two_builds_of_one_workspace_run_one_after_the_other(place):
-    first, second = place.request(), place.request()
+def test_two_builds_of_one_workspace_run_one_after_the_other_also_when_both_slots_get_an_archive_with_everything(place):
+    first, second = (place.request({slot: packed(small_files("data")) for slot in SMALL.archives()}) for _ in range(2))
     assert running_build(place.services, place.workspace_id.upper()).job_id == first.job_id
     assert place.worker(slots=4).run_until_idle(timeout_seconds=180)
     first, second = place.job(first), place.job(second)
     assert (first.state, second.state) == ("SUCCEEDED", "SUCCEEDED")
     assert second.started_at >= first.finished_at
-    assert_built(place)
+    assert_built(place, SMALL)
     assert running_build(place.services, place.workspace_id) is None
 
 
 def test_one_table_that_fails_stops_no_other_and_a_retry_does_only_that(place):
-    place.environment.cloud.faults.post([FaultRule("fabric.LoadTable", "operation_failed", after=3, args={"message": "No capacity."})])
-    job = place.work(place.request({Slot.GRAPH: graph_archive()}))
+    place.environment.cloud.faults.post([FaultRule("fabric.LoadTable", "operation_failed", args={"message": "No capacity."})])
+    job = place.work(place.request({Slot.GRAPH: small_graph()}))
     assert job.state == "FAILED"
     (failed,) = job.error_details["failed"]
     assert failed in job.error_message
     assert "No capacity" in job.error_message
-    assert set(place.delta_rows()) == set(TABLES) - {failed}
+    assert set(place.delta_rows()) == set(SMALL_TABLES) - {failed}
     loads = place.environment.cloud.requests
     loads.clear()
     retry_job(place.wiring.own, job.job_id, "ada")
     assert place.work(job).state == "SUCCEEDED", place.job(job).error_message
     assert [call.path.split("/")[-2] for call in loads.copy() if call.path.endswith("/load")] == [failed]
-    assert place.delta_rows() == TABLES
+    assert place.delta_rows() == SMALL_TABLES
     assert place.query(ANSWER)
 
 
 def test_a_cancelled_build_stops_between_two_steps_and_can_be_asked_for_again(place):
-    job = place.request()
+    job = place.request(SMALL.archives())
     place.environment.cloud.faults.post([FaultRule("fabric.LoadTable", "slow", args={"seconds": 3})])
     worker = place.worker(slots=1)
     own = place.wiring.own
@@ -407,24 +418,13 @@ def test_a_cancelled_build_stops_between_two_steps_and_can_be_asked_for_again(pl
     assert place.scratch_left() == []
     retry_job(own, job.job_id, "olga")
     assert place.work(job).state == "SUCCEEDED"
-    assert_built(place)
-
-
-def test_progress_names_slot_step_and_share_and_never_goes_back(place):
-    job = place.build()
-    told = [event for event in list_job_events(place.wiring.own, job.job_id) if event.data and "slot" in event.data]
-    for slot in ("graph", "telemetry"):
-        shares = [event.data["pct"] for event in told if event.data["slot"] == slot]
-        assert shares == sorted(shares)
-        assert shares[-1] == 100
-    assert [event.pct for event in told] == sorted(event.pct for event in told)
-    assert {event.data["step"] for event in told} >= {"extract", "lakehouse", "upload", "tables", "ontology", "ontology_def", "graph_model"}
+    assert_built(place, SMALL)
 
 
 def test_waiting_archives_are_cleared_away_after_a_week_unless_their_job_waits(place):
-    waiting = place.request({Slot.GRAPH: graph_archive()})
+    waiting = place.request({Slot.RUNBOOKS: runbooks()})
     orphan = uuid4()
-    uploads.stage_archive(place.services, orphan, "graph", graph_archive())
+    uploads.stage_archive(place.services, orphan, "runbooks", runbooks())
     assert uploads.clear_uploads(place.services) == 0
     lake = place.environment.cloud.lake.path_of(
         place.environment.settings.fabric_workspace_id, place.environment.settings.fabric_lakehouse_id
@@ -434,14 +434,13 @@ def test_waiting_archives_are_cleared_away_after_a_week_unless_their_job_waits(p
         os.utime(folder, (old, old))
     assert uploads.clear_uploads(place.services) == 1
     assert place.waiting_uploads() == [str(waiting.job_id)]
-    place.work(waiting)
+    assert place.work(waiting).state == "SUCCEEDED"
     assert place.waiting_uploads() == []
 
 
 def test_an_archive_that_was_changed_in_the_lakehouse_is_not_built(place):
-    job = place.request({Slot.GRAPH: graph_archive()})
-    changed = sample_files("data/entities")
-    place.services.lake.upload(job.payload["slots"]["graph"]["path"], packed(changed, root="other").read())
+    job = place.request({Slot.GRAPH: small_graph()})
+    place.services.lake.upload(job.payload["slots"]["graph"]["path"], packed(small_files("data/entities"), root="other").read())
     ended = place.work(job)
     assert (ended.state, ended.error_details["kind"]) == ("FAILED", "ChecksumMismatch")
 
@@ -453,11 +452,11 @@ def test_a_graph_of_somebody_else_is_not_taken_for_the_one_of_the_ontology(place
     place.services.lake_of(place.workspace_id, theirs.item_id).upload("Files/a.parquet", parquet_of({"id": ["1"]}))
     fabric.load_table(workspace, ItemId(theirs.item_id), "Theirs", path="Files/a.parquet")
     foreign = fabric.create_item(workspace, name="ontology_graph_of_mine", type="GraphModel", parts=foreign_graph(place, theirs.item_id))
-    place.build({Slot.GRAPH: graph_archive()})
+    place.build({Slot.GRAPH: small_graph()})
     first = get_scenario(place.services.documents, "telco-noc").graph_model_id
     assert first != foreign.item_id
     fabric.delete_item(workspace, ItemId(first))
-    place.build({Slot.GRAPH: graph_archive()})
+    place.build({Slot.GRAPH: small_graph()})
     second = get_scenario(place.services.documents, "telco-noc").graph_model_id
     assert second not in {first, foreign.item_id}
     assert fabric.execute_query(workspace, ItemId(second), ANSWER).rows
@@ -466,9 +465,9 @@ def test_a_graph_of_somebody_else_is_not_taken_for_the_one_of_the_ontology(place
 
 
 def test_a_conflict_that_came_between_is_seen_by_the_job(place):
-    plan = place.plan({Slot.GRAPH: graph_archive()})
+    plan = place.plan({Slot.GRAPH: small_graph()})
     assert plan.can_be_applied
-    job = place.request({Slot.GRAPH: graph_archive()})
+    job = place.request({Slot.GRAPH: small_graph()})
     place.services.fabric.create_item(WorkspaceId(place.workspace_id), name="ontology", type="Ontology")
     assert place.work(job).error_details["kind"] == Conflict.__name__
 
@@ -500,11 +499,8 @@ def test_the_plan_names_tables_that_the_archive_has_no_more(place):
 
 
 def test_archives_of_two_scenarios_are_one_build_only_by_a_name_that_was_asked_for(place):
-    files = sample_files("data/telemetry")
-    manifest = files["scenario.yaml"].replace(b"name: telco-noc", b"name: other", 1)
-    assert manifest != files["scenario.yaml"]
-    files["scenario.yaml"] = manifest
-    archives = {Slot.GRAPH: graph_archive, Slot.TELEMETRY: lambda: packed(files)}
+    files = small_files("data/telemetry") | {"scenario.yaml": SMALL_MANIFEST.replace(b"name: telco-noc", b"name: other", 1)}
+    archives = {Slot.GRAPH: small_graph, Slot.TELEMETRY: lambda: packed(files)}
     plan = place.plan({slot: make() for slot, make in archives.items()}, scenario_name=None)
     assert {(fault.code, fault.message) for fault in plan.faults} == {
         ("names_differ", "The archives name different scenarios: telco-noc (graph), other (telemetry).")

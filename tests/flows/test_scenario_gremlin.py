@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from tests.contract.gremlin_place import real_server
-from tests.flows.scenario_place import TABLES, graph_archive, open_place, place, sample_files
+from tests.flows.scenario_place import TABLES, graph_archive, open_place, place, small_graph, with_hobart
 from treadle.control.jobs.queue import list_job_events, list_steps
 from treadle.errors import InvalidInput
 from treadle.flows.scenario.build_gremlin import count_gremlin_graph
@@ -61,7 +61,7 @@ def test_a_build_with_this_backend_makes_the_graph_there_and_no_item_in_fabric(p
 
 
 def test_a_query_in_gql_is_refused_and_a_destroy_removes_the_graph(place, gremlin):
-    place.build({Slot.GRAPH: graph_archive()}, backend=BACKEND)
+    place.build({Slot.GRAPH: small_graph()}, backend=BACKEND)
     with pytest.raises(InvalidInput, match="does not understand GQL"):
         query_graph(place.services, "telco-noc", "MATCH (n) RETURN n")
     ended = place.work(request_destroy(place.services, "telco-noc", "ada"))
@@ -82,8 +82,7 @@ def test_a_plan_lists_the_graph_and_each_of_its_parts(place, gremlin):
     assert counted(place.plan({Slot.GRAPH: graph_archive()}, **asked)) == {
         ("gremlin_graph", "unchanged"): 1, ("vertices", "unchanged"): 8, ("edges", "unchanged"): 11
     }  # fmt: skip
-    routers = sample_files("data/entities")["data/entities/DimCoreRouter.csv"] + b"CORE-HBA-01,Hobart,TAS,Cisco,ASR-9922\n"
-    changed = place.plan({Slot.GRAPH: graph_archive(DimCoreRouter=routers)}, **asked).changes
+    changed = place.plan({Slot.GRAPH: graph_archive(DimCoreRouter=with_hobart())}, **asked).changes
     assert [(change.kind, change.name) for change in changes_of(changed, "update")] == [("vertices", "CoreRouter")]
     gremlin.submit("g.addV('Old').property('treadle_scenario', s).property('treadle_part', 'vertices:Old')", {"s": "telco-noc"})
     (change,) = changes_of(place.plan({Slot.GRAPH: graph_archive()}, **asked).changes, "update")
@@ -95,17 +94,17 @@ def changes_of(changes, action):
 
 
 def test_two_workspaces_do_not_share_the_graph_of_one_name(place, gremlin):
-    place.build({Slot.GRAPH: graph_archive()}, backend=BACKEND)
+    place.build({Slot.GRAPH: small_graph()}, backend=BACKEND)
     elsewhere = place.services.fabric.create_workspace(f"{place.workspace_name} 2")
     there = dataclasses.replace(place, workspace_id=elsewhere.workspace_id, workspace_name=elsewhere.name)
-    (conflict,) = changes_of(there.plan({Slot.GRAPH: graph_archive()}, backend=BACKEND).changes, "conflict")
+    (conflict,) = changes_of(there.plan({Slot.GRAPH: small_graph()}, backend=BACKEND).changes, "conflict")
     assert conflict.reason == f"is that of the scenario of this name in workspace {place.workspace_id}"
-    refused = there.work(there.request({Slot.GRAPH: graph_archive()}, backend=BACKEND))
+    refused = there.work(there.request({Slot.GRAPH: small_graph()}, backend=BACKEND))
     assert (refused.state, refused.error_details["kind"]) == ("FAILED", "Conflict")
     assert things_of(place.services.documents, there.workspace_id) == []
-    there.build({Slot.GRAPH: graph_archive()}, backend=BACKEND, overwrite=True)
+    there.build({Slot.GRAPH: small_graph()}, backend=BACKEND, overwrite=True)
     assert things_of(place.services.documents, place.workspace_id) == []
-    (conflict,) = changes_of(place.plan({Slot.GRAPH: graph_archive()}, backend=BACKEND).changes, "conflict")
+    (conflict,) = changes_of(place.plan({Slot.GRAPH: small_graph()}, backend=BACKEND).changes, "conflict")
     assert there.workspace_id in conflict.reason
     assert there.work(request_destroy(place.services, "telco-noc", "ada")).result["removed"] == ["gremlin_graph telco-noc"]
     assert count_gremlin_graph(gremlin, "telco-noc") == {"vertices": 0, "edges": 0}
@@ -113,9 +112,9 @@ def test_two_workspaces_do_not_share_the_graph_of_one_name(place, gremlin):
 
 def test_a_graph_that_nobody_here_knows_of_is_left_alone(place, gremlin):
     gremlin.submit("g.addV('Theirs').property('treadle_scenario', s).property('treadle_part', 'vertices:Theirs')", {"s": "telco-noc"})
-    (conflict,) = changes_of(place.plan({Slot.GRAPH: graph_archive()}, backend=BACKEND).changes, "conflict")
+    (conflict,) = changes_of(place.plan({Slot.GRAPH: small_graph()}, backend=BACKEND).changes, "conflict")
     assert (conflict.kind, conflict.reason) == ("gremlin_graph", "is there, and nothing is known here of who made it")
-    assert place.work(place.request({Slot.GRAPH: graph_archive()}, backend=BACKEND)).state == "FAILED"
+    assert place.work(place.request({Slot.GRAPH: small_graph()}, backend=BACKEND)).state == "FAILED"
     assert count_gremlin_graph(gremlin, "telco-noc") == {"vertices": 1, "edges": 0}
 
 
@@ -131,7 +130,7 @@ def test_what_a_build_wrote_before_it_was_cancelled_goes_with_a_destroy(place, g
 
     services = place.services
     place.services = dataclasses.replace(services, gremlin=Refusing)
-    assert place.work(place.request({Slot.GRAPH: graph_archive()}, backend=BACKEND)).state == "FAILED"
+    assert place.work(place.request({Slot.GRAPH: small_graph()}, backend=BACKEND)).state == "FAILED"
     assert count_gremlin_graph(gremlin, "telco-noc")["vertices"] > 0
     place.services = services
     assert place.work(request_destroy(place.services, "telco-noc", "ada")).state == "SUCCEEDED"
@@ -146,13 +145,13 @@ def test_a_server_that_is_away_fails_the_attempt_and_the_next_one_goes_on_where_
     class Away:
         def submit(self, script, bindings=None, *, what="", deadline_seconds=None):
             asked.append(what)
-            if what == "write vertices AggSwitch" and asked.count(what) == 1:
+            if what == "write vertices TransportLink" and asked.count(what) == 1:
                 nobody = dataclasses.replace(server, url="wss://localhost:9/").client()
                 return nobody.submit(script, bindings, what=what, deadline_seconds=0.2)
             return real(script, bindings, what=what, deadline_seconds=deadline_seconds)
 
     place.services = dataclasses.replace(place.services, gremlin=Away)
-    job = place.build({Slot.GRAPH: graph_archive()}, backend=BACKEND)
+    job = place.build({Slot.GRAPH: small_graph()}, backend=BACKEND)
     assert job.attempt == 2
     assert asked.count("write vertices CoreRouter") == 1
-    assert count_gremlin_graph(gremlin, "telco-noc")["edges"] == 66
+    assert count_gremlin_graph(gremlin, "telco-noc")["edges"] == 20

@@ -3,7 +3,7 @@
 import threading
 
 from tests.flows.conftest import eventually
-from tests.flows.scenario_place import ANSWER, TABLES, graph_archive, open_place, packed, place, sample_files
+from tests.flows.scenario_place import ANSWER, SMALL_TABLES, open_place, packed, place, small_graph, with_hobart
 from treadle.clients.fabric import ItemId, WorkspaceId
 from treadle.control.jobs.queue import list_steps, request_cancel, retry_job
 from treadle.flows.scenario.flow import request_destroy
@@ -30,8 +30,7 @@ def widgets(table="DimWidget"):
 
 
 def changed_archive():
-    routers = sample_files("data/entities")["data/entities/DimCoreRouter.csv"] + b"CORE-HBA-01,Hobart,TAS,Cisco,ASR-9922\n"
-    return graph_archive(DimCoreRouter=routers)
+    return small_graph(DimCoreRouter=with_hobart())
 
 
 def destroy_that_fails(place, after):
@@ -53,7 +52,7 @@ def left_of(job):
 
 
 def test_a_removal_that_is_asked_for_again_leaves_what_another_scenario_uses_by_now(place):
-    place.build({Slot.GRAPH: graph_archive()})
+    place.build({Slot.GRAPH: small_graph()})
     job = destroy_that_fails(place, after=0)
     place.build({Slot.GRAPH: widgets()}, scenario_name=None, ontology_name="widgets")
     ended = again(place, job)
@@ -68,7 +67,7 @@ def test_a_removal_that_is_asked_for_again_leaves_what_another_scenario_uses_by_
 
 
 def test_a_removal_that_is_asked_for_again_leaves_a_table_that_another_scenario_has_taken_over(place):
-    place.build({Slot.GRAPH: graph_archive()})
+    place.build({Slot.GRAPH: small_graph()})
     job = destroy_that_fails(place, after=0)
     place.build({Slot.GRAPH: widgets("DimCoreRouter")}, scenario_name=None, ontology_name="widgets", overwrite=True)
     ended = again(place, job)
@@ -81,7 +80,7 @@ def test_a_removal_that_is_asked_for_again_leaves_a_table_that_another_scenario_
 
 def test_a_removal_that_is_asked_for_again_leaves_a_lakehouse_that_somebody_uses_by_now(place):
     """Also when their table has the name of one that the removal had deleted before."""
-    place.build({Slot.GRAPH: graph_archive()})
+    place.build({Slot.GRAPH: small_graph()})
     job = destroy_that_fails(place, after=2)
     assert place.delta_rows() == {}
     lakehouse = place.item("Lakehouse")
@@ -94,22 +93,22 @@ def test_a_removal_that_is_asked_for_again_leaves_a_lakehouse_that_somebody_uses
 
 
 def test_a_removal_that_is_asked_for_again_goes_on_where_it_failed(place):
-    place.build({Slot.GRAPH: graph_archive()})
+    place.build({Slot.GRAPH: small_graph()})
     ended = again(place, destroy_that_fails(place, after=2))
     assert left_of(ended) == []
-    assert len(ended.result["removed"]) == len(TABLES) + 3
+    assert len(ended.result["removed"]) == len(SMALL_TABLES) + 3
     assert place.items() == {}
     assert things_of(place.services.documents, place.workspace_id) == []
 
 
 def test_a_removal_is_not_carried_on_when_its_scenario_was_built_again(place):
-    place.build({Slot.GRAPH: graph_archive()})
+    place.build({Slot.GRAPH: small_graph()})
     job = destroy_that_fails(place, after=1)
-    place.build({Slot.GRAPH: graph_archive()})
+    place.build({Slot.GRAPH: small_graph()})
     ended = again(place, job)
     assert (ended.state, ended.error_details["kind"]) == ("FAILED", "Conflict")
     assert "telco-noc has changed since" in ended.error_message
-    assert place.delta_rows() == TABLES
+    assert place.delta_rows() == SMALL_TABLES
     assert place.query(ANSWER)
     assert place.work(request_destroy(place.services, "telco-noc", "ada")).state == "SUCCEEDED"
     assert place.items() == {}
@@ -144,29 +143,29 @@ def refresh_has_ended(place):
 
 
 def test_a_build_that_was_cancelled_in_the_refresh_leaves_no_graph_that_passes_for_the_one_before(place):
-    place.build({Slot.GRAPH: graph_archive()})
+    place.build({Slot.GRAPH: small_graph()})
     cancelled_in_refresh(place, changed_archive())
     eventually(lambda: refresh_has_ended(place), what="the refresh")
     assert place.query(HOBART) == [{"City": "Hobart"}], "the refresh was not far enough for this test"
-    changes = {change.kind: change.action for change in place.plan({Slot.GRAPH: graph_archive()}).changes}
+    changes = {change.kind: change.action for change in place.plan({Slot.GRAPH: small_graph()}).changes}
     assert changes[Kind.GRAPH_MODEL] == "update"
-    place.build({Slot.GRAPH: graph_archive()})
+    place.build({Slot.GRAPH: small_graph()})
     assert place.query(HOBART) == []
-    assert place.delta_rows() == TABLES
-    assert place.plan({Slot.GRAPH: graph_archive()}).counts["update"] == 0
+    assert place.delta_rows() == SMALL_TABLES
+    assert place.plan({Slot.GRAPH: small_graph()}).counts["update"] == 0
 
 
 def test_a_build_that_is_asked_for_again_after_a_newer_one_is_refused(place):
-    place.environment.cloud.faults.post([FaultRule("fabric.LoadTable", "operation_failed", after=3, args={"message": "No capacity."})])
+    place.environment.cloud.faults.post([FaultRule("fabric.LoadTable", "operation_failed", after=1, args={"message": "No capacity."})])
     old = place.work(place.request({Slot.GRAPH: changed_archive()}))
     assert old.state == "FAILED"
-    place.build({Slot.GRAPH: graph_archive()})
+    place.build({Slot.GRAPH: small_graph()})
     before = things_of(place.services.documents, place.workspace_id)
     ended = again(place, old)
     assert (ended.state, ended.error_details["kind"]) == ("FAILED", "Conflict")
     assert "A newer build" in ended.error_message
     assert "again" in ended.error_hint
     assert things_of(place.services.documents, place.workspace_id) == before
-    assert place.plan({Slot.GRAPH: graph_archive()}).counts["update"] == 0
+    assert place.plan({Slot.GRAPH: small_graph()}).counts["update"] == 0
     place.build({Slot.GRAPH: changed_archive()})
     assert place.query(HOBART) == [{"City": "Hobart"}]
