@@ -12,6 +12,7 @@ import pytest
 from hypothesis import settings
 
 from tests import canaries
+from tests.nursery import WIDE, Nursery
 from treadle.clients import quotas
 from treadle.sandbox.entra.store import TOKEN_LIFETIME_SECONDS
 from treadle.sandbox.fabric.workshop import Options
@@ -47,6 +48,15 @@ def _a_quota_for_each_test() -> None:
     for shared in quotas._shared.values():
         for quota in shared._by_name.values():
             quota._slots.clear()
+
+
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    """One per worker process: where `treadle …` is forked, with none of the product's settings in its environment."""
+    foreign = ("TREADLE_", "FABRIC_", "PG_", "API_")
+    running = Nursery({name: value for name, value in os.environ.items() if not name.startswith(foreign)} | WIDE)
+    yield running
+    running.close()
 
 
 @pytest.fixture(scope="session")

@@ -44,7 +44,9 @@ class Airflow:
             "AIRFLOW__CORE__PLUGINS_FOLDER": str(self.home / "plugins"),
             "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(self.home / "logs"),
             "NO_PROXY": "127.0.0.1,localhost",
-            "PYTHONPYCACHEPREFIX": str(self.python.parents[1] / "pycache"),  # not into the repository; without any, each start compiles for seconds
+            "PYTHONPYCACHEPREFIX": str(
+                self.python.parents[1] / "pycache"
+            ),  # not into the repository; without any, each start compiles for seconds
         }
         return subprocess.run(
             [str(self.python), *command], env=inherited | settings | environ, cwd=self.home, capture_output=True, text=True,

@@ -7,8 +7,6 @@ import itertools
 import os
 import random
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -24,6 +22,7 @@ from standardwebhooks.webhooks import Webhook
 
 from tests import canaries
 from tests.flows.conftest import eventually
+from tests.nursery import WIDE, Command, Nursery
 from treadle.cli.local import LocalEnvironment
 from treadle.control import artifacts, events, lock, runs
 from treadle.control.events import EventType
@@ -78,12 +77,10 @@ class Receiver:
 class Workers:
     """Two worker processes. Each kill of the plan comes a random while after a random run was started, and another process takes the place."""
 
-    def __init__(self, state: Path, log: Path, pick: random.Random) -> None:
+    def __init__(self, nursery: Nursery, state: Path, pick: random.Random) -> None:
         self.kills = 0
-        self._state, self._log = state, log.open("wb")
-        self._environ = {
-            name: value for name, value in os.environ.items() if not name.startswith(("TREADLE_", "FABRIC_", "PG_", "NOTIFY_"))
-        }
+        self._nursery, self._state = nursery, state
+        self._started: list[Command] = []
         self._running = [self._start(), self._start()]
         self._plan = sorted((pick.randint(1, RUNS), pick.uniform(0.0, 1.2), pick.randrange(2)) for _ in range(KILLS))
         self._due_at: float | None = None
@@ -104,10 +101,12 @@ class Workers:
     def stop(self) -> list[int]:
         """Stop both in order, and return their exit codes."""
         for process in self._running:
-            process.terminate()
-        codes = [process.wait(30) for process in self._running]
-        self._log.close()
-        return codes
+            process.send_signal(signal.SIGTERM)
+        return [process.wait(30) for process in self._running]
+
+    def logged(self) -> str:
+        """All that any of them has written, once all have ended."""
+        return "".join(stream.decode() for process in self._started for stream in process.communicate())
 
     def end(self) -> None:
         """Leave no process behind, whatever the test came to."""
@@ -122,9 +121,10 @@ class Workers:
         self._running[place] = self._start()
         self.kills += 1
 
-    def _start(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "treadle", "worker", "--state", str(self._state)]
-        return subprocess.Popen(command, env=self._environ, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log)
+    def _start(self) -> Command:
+        environ = {name: value for name, value in os.environ.items() if not name.startswith(("TREADLE_", "FABRIC_", "PG_", "NOTIFY_"))}
+        self._started.append(self._nursery.start(["worker", "--state", str(self._state)], self._state, environ | WIDE))
+        return self._started[-1]
 
 
 @pytest.fixture
@@ -194,13 +194,12 @@ def states_of(product: Wiring, job_ids: list[UUID]) -> Counter[str]:
     return Counter({row["state"]: row["jobs"] for row in rows})
 
 
-def test_two_workers_are_killed_at_will_while_50_runs_and_200_jobs_finish(product, watched, receiver, csv_file, tmp_path, environment):
+def test_two_workers_are_killed_at_will_while_50_runs_and_200_jobs_finish(product, watched, receiver, csv_file, nursery, environment):
     pick = random.Random(SEED)
-    log = tmp_path / "workers.jsonl"
     assert product.sweep_notices() == 0  # switched on, before anything ends
     started: list[UUID] = []
     job_ids: list[UUID] = []
-    stop, workers = threading.Event(), Workers(watched, log, pick)
+    stop, workers = threading.Event(), Workers(nursery, watched, pick)
     starter = threading.Thread(target=start_runs, args=(product, csv_file, started, job_ids, stop))
     began = time.monotonic()
     starter.start()
@@ -223,7 +222,8 @@ def test_two_workers_are_killed_at_will_while_50_runs_and_200_jobs_finish(produc
     assert_runs_are_right(product, started)
     assert_jobs_are_right(product, job_ids)
     assert_all_is_told_once(product, receiver, started)
-    assert canaries.found_in_text(log.read_text()) == []
+    assert "worker.started" in workers.logged()
+    assert canaries.found_in_text(workers.logged()) == []
     assert_found_in_no_table(environment)
 
 

@@ -5,8 +5,6 @@ import fcntl
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import psycopg
 import pytest
 
 from tests.flows.conftest import all_jobs, eventually, lake_folder, lake_snapshot
+from tests.nursery import WIDE, Command, Nursery
 from treadle.cli.local import LocalEnvironment
 from treadle.control import artifacts, events, runs
 from treadle.control.run import Run
@@ -30,14 +29,13 @@ RENAME = "onelake.Path.Rename"  # puts a staged upload in place, which happens u
 
 
 @pytest.fixture
-def process(environment: LocalEnvironment) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+def process(environment: LocalEnvironment, nursery: Nursery, tmp_path: Path) -> Iterator[Callable[..., Command]]:
     """Start `treadle …` as a process of its own; what still runs at the end of the test is ended."""
-    started: list[subprocess.Popen[bytes]] = []
-    environ = {**os.environ, "TREADLE_TRIGGER_GRACE_SECONDS": "1", "TREADLE_USER": "ada"}
+    started: list[Command] = []
+    environ = {**os.environ, **WIDE, "TREADLE_TRIGGER_GRACE_SECONDS": "1", "TREADLE_USER": "ada"}
 
-    def start(*arguments: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "treadle", *arguments, "--state", str(environment.state)]
-        started.append(subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
+    def start(*arguments: str) -> Command:
+        started.append(nursery.start([*arguments, "--state", str(environment.state)], tmp_path, environ))
         return started[-1]
 
     yield start
@@ -63,7 +61,7 @@ def blocked(environment: LocalEnvironment, statement: str) -> Iterator[Callable[
         holder.rollback()
 
 
-def kill(child: subprocess.Popen[bytes]) -> None:
+def kill(child: Command) -> None:
     child.send_signal(signal.SIGKILL)
     child.wait()
 

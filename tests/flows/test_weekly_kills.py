@@ -7,8 +7,6 @@ import hashlib
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
@@ -18,6 +16,7 @@ import pytest
 
 from tests.flows.conftest import eventually, lake_folder
 from tests.flows.weekly_place import begin_empty, open_weekly, weekly
+from tests.nursery import WIDE, Command, Nursery
 from treadle.cli.local import LocalEnvironment
 from treadle.errors import Unavailable
 from treadle.flows.weekly.extract import read_extract
@@ -60,15 +59,14 @@ def services(environment: LocalEnvironment) -> Iterator[WeeklyServices]:
 
 
 @pytest.fixture
-def process(environment: LocalEnvironment) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+def process(environment: LocalEnvironment, nursery: Nursery, tmp_path: Path) -> Iterator[Callable[..., Command]]:
     """Start `treadle weekly …` as a process of its own; what still runs at the end of the test is ended."""
-    started: list[subprocess.Popen[bytes]] = []
-    environ = {**os.environ, "API_RATE_LIMIT_DELAY": "0", "TREADLE_USER": "ada"}
+    started: list[Command] = []
+    environ = {**os.environ, **WIDE, "API_RATE_LIMIT_DELAY": "0", "TREADLE_USER": "ada"}
 
-    def start(*arguments: str) -> subprocess.Popen[bytes]:
+    def start(*arguments: str) -> Command:
         week = ("--week-start", str(WEEK.start), "--week-end", str(WEEK.end))
-        command = [sys.executable, "-m", "treadle", "weekly", *arguments, *week, "--state", str(environment.state)]
-        started.append(subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
+        started.append(nursery.start(["weekly", *arguments, *week, "--state", str(environment.state)], tmp_path, environ))
         return started[-1]
 
     yield start
@@ -97,7 +95,7 @@ def held_at(environment: LocalEnvironment, message: str) -> Iterator[Callable[[]
             holder.execute("DROP TRIGGER IF EXISTS hold_for_test ON treadle.weekly_events")
 
 
-def kill(child: subprocess.Popen[bytes]) -> None:
+def kill(child: Command) -> None:
     child.send_signal(signal.SIGKILL)
     child.wait()
 

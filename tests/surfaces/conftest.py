@@ -15,10 +15,8 @@ from typing import Any
 import pytest
 
 from tests import canaries
-from tests.surfaces.nursery import Nursery
+from tests.nursery import WIDE, Nursery
 from treadle.cli.local import LocalEnvironment, local_environment
-
-WIDE = {"COLUMNS": "200"}
 
 
 @dataclass(frozen=True)
@@ -41,14 +39,6 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalEnvir
         yield running
         assert canaries.found_in_database(running.postgres.admin_dsn) == []
         assert canaries.found_in_folder(running.state) == []
-
-
-@pytest.fixture(scope="session")
-def nursery() -> Iterator[Nursery]:
-    """Where commands with 200 columns are forked."""
-    running = Nursery(_environ(None) | WIDE)
-    yield running
-    running.close()
 
 
 @pytest.fixture

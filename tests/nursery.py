@@ -5,10 +5,12 @@ To load it takes most of a second; a set of tests calls hundreds of commands.
 """
 
 import atexit
+import contextlib
 import gc
 import json
 import os
 import runpy
+import select
 import signal
 import socket
 import subprocess
@@ -17,11 +19,51 @@ import threading
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 _MOST_BYTES = 1 << 20
+WIDE = {"COLUMNS": "200"}  # of all that is forked here: so that no line is broken
 _NOT_LOADED = {"api", "portal", "local", "demo"}  # what serves has threads and much of its own
 _READ_WHILE_LOADING = ("COLUMNS", "LINES", "TERM", "NO_COLOR", "FORCE_COLOR", "PYTHON", "TZ", "LANG", "LC_")
+
+
+class Command:
+    """A command that was started: what a test needs of `subprocess.Popen`. Its output is kept, however much it writes."""
+
+    def __init__(self, arguments: Sequence[str], told: BinaryIO, out: BinaryIO, err: BinaryIO) -> None:
+        self._arguments, self._told, self._streams = list(arguments), told, (out, err)
+        self.pid = int(told.readline())
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        """Its exit code, negative for a signal; None: it runs."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.wait(0)
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Its exit code, once it has ended. Raises TimeoutExpired."""
+        if self.returncode is None:
+            if not select.select([self._told], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired(self._arguments, timeout or 0)
+            self.returncode = int(self._told.readline())
+            self._told.close()
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Nothing, if it has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """As `send_signal`."""
+        self.send_signal(signal.SIGKILL)
+
+    def communicate(self) -> tuple[bytes, bytes]:
+        """Wait for its end; return all that it wrote, which can be asked again."""
+        self.wait()
+        out, err = (stream.seek(0) or stream.read() for stream in self._streams)
+        return out, err
 
 
 class Nursery:
@@ -29,7 +71,7 @@ class Nursery:
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        command = [sys.executable, "-m", "tests.surfaces.nursery", str(theirs.fileno())]
+        command = [sys.executable, "-m", "tests.nursery", str(theirs.fileno())]
         nothing = subprocess.DEVNULL
         self._process = subprocess.Popen(command, env=environ, stdin=nothing, stdout=nothing, stderr=nothing, pass_fds=[theirs.fileno()])
         self._environ = dict(environ)
@@ -40,23 +82,24 @@ class Nursery:
         changed = {name for name, _ in self._environ.items() ^ environ.items()}
         return not any(name.startswith(_READ_WHILE_LOADING) for name in changed)
 
-    def run(self, arguments: Sequence[str], cwd: Path, environ: Mapping[str, str], timeout: float) -> subprocess.CompletedProcess[str]:
-        """As `subprocess.run([python, "-m", "treadle", *arguments], …)` with its output captured as text."""
+    def start(self, arguments: Sequence[str], cwd: Path, environ: Mapping[str, str]) -> Command:
+        """As `subprocess.Popen([python, "-m", "treadle", *arguments], …)`, with nothing on standard input."""
         out, err = os.memfd_create("out"), os.memfd_create("err")
         told, tells = os.pipe()
         request = json.dumps({"arguments": list(arguments), "cwd": str(cwd), "environ": dict(environ)}).encode()
         socket.send_fds(self._ours, [request], [out, err, tells])
         os.close(tells)
-        with os.fdopen(told) as answers, os.fdopen(out, "rb") as stdout, os.fdopen(err, "rb") as stderr:
-            process = int(answers.readline())
-            late = threading.Timer(timeout, os.kill, [process, signal.SIGKILL])
-            late.start()
-            code = int(answers.readline())
-            late.cancel()
-            if code == -signal.SIGKILL:
-                raise subprocess.TimeoutExpired(list(arguments), timeout)
-            written = [stream.seek(0) or stream.read().decode() for stream in (stdout, stderr)]
-        return subprocess.CompletedProcess(list(arguments), code, *written)
+        return Command(arguments, os.fdopen(told, "rb", buffering=0), os.fdopen(out, "rb"), os.fdopen(err, "rb"))
+
+    def run(self, arguments: Sequence[str], cwd: Path, environ: Mapping[str, str], timeout: float) -> subprocess.CompletedProcess[str]:
+        """As `subprocess.run([python, "-m", "treadle", *arguments], …)` with its output captured as text."""
+        command = self.start(arguments, cwd, environ)
+        try:
+            code = command.wait(timeout)
+        finally:
+            command.kill()
+        out, err = (written.decode() for written in command.communicate())
+        return subprocess.CompletedProcess(list(arguments), code, out, err)
 
     def close(self) -> None:
         """End it; commands that are under way go on."""
