@@ -28,7 +28,7 @@ _STEPS: Final[Mapping[type[TreadleError], str]] = {  # the first that fits count
     Throttled: _WAIT,
     LockHeld: "Wait for its end, or cancel it on the page Monitor.",
     Conflict: "Look how it stands now, then decide.",
-    NotFound: "It may have been deleted or renamed since; look for it again.",
+    NotFound: "Check how it is written; it may also have been deleted or renamed since.",
     OutcomeUnknown: "Look on the page Monitor whether it happened before you do it again.",
     ChecksumMismatch: "Do not rely on these files, and tell an admin.",
     Unauthenticated: _TELL,

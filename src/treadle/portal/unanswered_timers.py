@@ -8,25 +8,28 @@ empty. (`App.handleNewSession` compares page hashes for runs of fragments, too.)
 
 A script has ended, and its last words are still on their way to the session. A session that is asked then begins a new script, and from then on
 takes the words of that one alone (`_handle_scriptrunner_event_on_event_loop`): the page stays half drawn, and what it had not yet told the browser
-about its timers is lost with the rest, so it never comes alive again. Seen with twenty live pages on two busy cores.
+about its timers is lost with the rest, so it never comes alive again. Seen with live pages on two busy cores. A script ends in a thread of its
+own, at any moment; so it is not looked at beforehand whether it has: a timer is given to the script that the session listens to, and when that one
+takes it no more, none is begun for it.
 
 Streamlit has no setting for this, so one method of its sessions is wrapped. The wrapper only ever leaves a timer unanswered, and the browser asks
 again by itself; where Streamlit names its parts otherwise than we know them, it stays as it is. A test with a browser fails when the wrapper no
 longer helps, and two without when Streamlit itself no longer answers such a timer: then away with this.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from functools import wraps
 from typing import Any, Final
 
 import structlog
 from streamlit.proto.ClientState_pb2 import ClientState
 from streamlit.runtime import app_session
-from streamlit.runtime.scriptrunner_utils.script_requests import ScriptRequestType
 
 log = structlog.get_logger()
 
 _WRAPPED: Final = "treadle_leaves_timers_unanswered"
+_BEGIN: Final = "_create_scriptrunner"  # the method by which a session begins a script
 
 
 def leave_timers_unanswered(session: Any = None) -> bool:
@@ -40,7 +43,11 @@ def leave_timers_unanswered(session: Any = None) -> bool:
     asked_before = getattr(session, "request_rerun", None)
     if getattr(asked_before, _WRAPPED, False):
         return True
-    if asked_before is None or not {"is_auto_rerun", "page_script_hash"} <= set(ClientState.DESCRIPTOR.fields_by_name):
+    if (
+        asked_before is None
+        or not hasattr(session, _BEGIN)
+        or not {"is_auto_rerun", "page_script_hash"} <= set(ClientState.DESCRIPTOR.fields_by_name)
+    ):
         log.warning("portal.timers_answered", reason="Streamlit's sessions are not as Treadle knows them.")
         return False
     session.request_rerun = _answering(asked_before)
@@ -49,25 +56,38 @@ def leave_timers_unanswered(session: Any = None) -> bool:
 
 def _answering(asked_before: Callable[..., None]) -> Callable[..., None]:
     @wraps(asked_before)
-    def request_rerun(self: object, client_state: ClientState | None, *others: object, **named: object) -> None:
-        if client_state is None or not does_harm(client_state, _page_shown(self), end_unheard=_end_is_unheard(self)):
+    def request_rerun(self: Any, client_state: ClientState | None, *others: object, **named: object) -> None:
+        if client_state is None or not client_state.is_auto_rerun:
             asked_before(self, client_state, *others, **named)
+        elif not is_of_left_page(client_state, _page_shown(self)):
+            with _no_second_script(self):
+                asked_before(self, client_state, *others, **named)
 
     setattr(request_rerun, _WRAPPED, True)
     return request_rerun
 
 
-def does_harm(asked: ClientState, shown: str, *, end_unheard: bool) -> bool:
-    """Whether this is a timer that would cost the page what it shows. shown: the hash of that page; empty when that is not known. Pure."""
-    of_left_page = bool(shown) and asked.page_script_hash != shown
-    return asked.is_auto_rerun and (of_left_page or end_unheard)
+def is_of_left_page(asked: ClientState, shown: str) -> bool:
+    """Whether a timer asks in the name of another page than the one that is shown. shown: its hash; empty when that is not known. Pure."""
+    return bool(shown) and asked.page_script_hash != shown
 
 
 def _page_shown(session: object) -> str:
     return str(getattr(getattr(session, "_client_state", None), "page_script_hash", ""))  # Streamlit tells it nowhere else
 
 
-def _end_is_unheard(session: object) -> bool:
-    """Whether the script that the session listens to takes no more requests. A session that has heard the end of one listens to none."""
-    requests = getattr(getattr(session, "_scriptrunner", None), "_requests", None)
-    return getattr(requests, "_state", None) is ScriptRequestType.STOP
+@contextmanager
+def _no_second_script(session: Any) -> Generator[None]:
+    """While the session listens to a script, which it does until it has heard of its end, none is begun beside it. Sessions are asked in one thread."""
+    if getattr(session, "_scriptrunner", None) is None:
+        yield
+        return
+    setattr(session, _BEGIN, _begin_nothing)  # of this session alone, before that of its class
+    try:
+        yield
+    finally:
+        delattr(session, _BEGIN)
+
+
+def _begin_nothing(*_: object, **__: object) -> None:
+    """What a session does instead of beginning a second script."""

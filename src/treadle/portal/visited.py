@@ -17,3 +17,10 @@ def visit(address: str) -> None:
 def just_entered() -> bool:
     """Whether the run before this one drew another page, or none."""
     return bool(st.session_state.get(_ENTERED))
+
+
+def forget_of_others(*keys: str) -> None:
+    """On the way to a page: what was chosen on another one under the same name, as which the address has it, is not chosen here."""
+    if just_entered():
+        for key in keys:
+            st.session_state.pop(key, None)

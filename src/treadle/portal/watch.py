@@ -2,6 +2,9 @@
 
 A page asks at its own pace; the database is asked when the last look is too old, by one page for all, and never while nobody asks. A look is one
 small query for the lock and one for the new events of all runs that are shown. Only where it found something is the run read again.
+
+A database that is away takes seconds to say so. A look that failed therefore counts from its end, not from its beginning: all who waited for it are
+told the same, instead of looking one after the other.
 """
 
 import threading
@@ -49,7 +52,7 @@ class _Followed:
     seen: RunSeen
     ids: set[UUID]
     asked_at: float
-    looked_from: float  # when the last look for its events began, whether or not it could be had
+    looked_from: float  # when the last look for its events began, or failed
     row_read_at: float
 
 
@@ -60,12 +63,13 @@ class Watch:
         self._database, self._clock = database, clock
         self._looking = threading.Lock()
         self._lock: LockSeen | TreadleError | None = None
-        self._lock_from = float("-inf")  # when the last look began; by the clock of this process
+        self._lock_from = float("-inf")  # when the last look began, or failed; by the clock of this process
         self._trails_error: TreadleError | None = None
         self._followed: dict[UUID, _Followed] = {}
 
     def lock(self, who: Principal, *, fresh_seconds: float = FRESH_SECONDS) -> LockSeen:
-        """Who holds the lock; right `lock:read`. fresh_seconds: how old the answer may be; 0: no look that began before this call is good enough.
+        """Who holds the lock; right `lock:read`. fresh_seconds: how old the answer may be; 0: no look that began before this call is good enough,
+        unless it has failed since.
 
         Raises:
             PermissionDenied, and what was met when the database was asked.
@@ -76,6 +80,8 @@ class Watch:
             if self._lock is None or self._lock_from < oldest:
                 self._lock_from = self._clock()
                 self._lock = self._look_at_lock()
+                if isinstance(self._lock, TreadleError):
+                    self._lock_from = self._clock()
             found = self._lock
         if isinstance(found, TreadleError):
             raise found
@@ -123,6 +129,8 @@ class Watch:
         try:
             found = feed.latest_events(self._database, newest)
         except TreadleError as error:
+            for one in self._followed.values():
+                one.looked_from = self._clock()
             return error
         for run_id, one in list(self._followed.items()):
             try:

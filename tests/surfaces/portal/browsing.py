@@ -7,16 +7,17 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Generator, Iterable
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from os import environ
 from pathlib import Path
 from typing import Any
 
 import httpx2
 from dotenv import dotenv_values
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Error, Page, expect
 
 from treadle.sandbox.postgres import EmbeddedPostgres
 
@@ -24,6 +25,7 @@ NAMES = {"ada": "Ada (admin)", "olga": "Olga (operator)", "vic": "Vic (viewer)"}
 SAMPLES = Path(__file__).parents[3] / "samples"
 PATIENCE = 60_000  # milliseconds, with much else on the machine
 CLOUDS = ("onelake.*", "fabric.*", "entra.*")  # every operation of the clouds; not those of the sign-in
+SIGN_IN_SECONDS = 1800  # for so long, half of its life, a sign-in is used again
 FOREIGN = ("TREADLE_", "FABRIC_", "PG_", "API_", "OIDC_")
 
 expect.set_options(timeout=PATIENCE)
@@ -37,6 +39,8 @@ class Stack:
     url: str
     api: str
     admin: str
+    sign_ins: dict[str, tuple[float, Any]] = field(default_factory=dict)  # of a person: when, and the cookies
+    runs: list[str] = field(default_factory=list)  # the one that any test may look at
 
     def treadle(self, *words: str) -> Any:
         """The JSON that a command prints, asked of this stack."""
@@ -54,6 +58,12 @@ class Stack:
         """The id of a run that has just succeeded."""
         words = ["run", "start", str(file), *(["--map", mapping] if mapping else []), "--wait"]
         return str(self.treadle(*words)["run_id"])
+
+    def some_run(self) -> str:
+        """The id of a run of the superstore that has succeeded, the same for all tests that only look at one; it need not be the newest."""
+        if not self.runs:
+            self.runs.append(self.succeeded_run())
+        return self.runs[0]
 
     def begun_run(self, file: Path) -> str:
         """The id of a run that has just begun."""
@@ -141,6 +151,51 @@ def new_person(browser: Browser, *, width: int = 1440, scheme: str = "light") ->
     )
     context.set_default_timeout(PATIENCE)
     return context
+
+
+class People:
+    """Browsers that one test after the other is lent: nobody is signed in, but the portal's scripts are there, which else are read and compiled anew."""
+
+    def __init__(self, browser: Browser) -> None:
+        self._browser = browser
+        self._free: dict[tuple[Any, ...], list[BrowserContext]] = {}
+        self._lent: list[tuple[tuple[Any, ...], BrowserContext]] = []
+
+    def come(self, **looks: Any) -> BrowserContext:
+        """One that nobody else has now. looks: as for `new_person`."""
+        key = tuple(sorted(looks.items()))
+        free = self._free.setdefault(key, [])
+        self._lent.append((key, free.pop() if free else new_person(self._browser, **looks)))
+        return self._lent[-1][1]
+
+    def leave(self) -> None:
+        """All pages are closed, and what they kept is taken away."""
+        while self._lent:
+            key, context = self._lent.pop()
+            for page in context.pages:
+                with suppress(Error):  # a page that has not come to any address keeps nothing
+                    page.evaluate("localStorage.clear()")
+                page.close()
+            context.clear_cookies()
+            self._free[key].append(context)
+
+
+def enter(context: BrowserContext, stack: Stack, user: str | None, path: str = "") -> Page:
+    """A page of the portal as one of the sandbox's people, who need not go through the sign-in each time; None: not signed in."""
+    page = context.new_page()
+    since, cookies = stack.sign_ins.get(user or "", (float("-inf"), None))
+    known = time.monotonic() - since < SIGN_IN_SECONDS
+    if known:
+        context.add_cookies(cookies)
+    page.goto(f"{stack.url}/{path}")
+    if user and known:
+        expect(page.get_by_text("SANDBOX").first).to_be_visible()
+    elif user:
+        sign_in(page, user)
+        stack.sign_ins[user] = (time.monotonic(), context.cookies(stack.url))
+        if path:
+            page.goto(f"{stack.url}/{path}")
+    return page
 
 
 def sign_in(page: Page, user: str) -> None:

@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from streamlit.testing.v1 import AppTest
 
 from tests.surfaces.api.conftest import Service, put_file, running_service, service, working
-from tests.surfaces.portal.browsing import Stack, new_person, running_stack, sign_in
+from tests.surfaces.portal.browsing import People, Stack, enter, running_stack
 from treadle.actions.services import Services
 from treadle.control.access import Principal, Role, local_principal
 from treadle.portal.server import SCRIPT
@@ -88,18 +88,17 @@ def browser() -> Iterator[Browser]:
         yield playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
 
 
+@pytest.fixture(scope="session")
+def people(browser: Browser) -> People:
+    """Those whom the tests of a worker process lend each other."""
+    return People(browser)
+
+
 @pytest.fixture
-def person(browser: Browser) -> Iterator[Callable[..., BrowserContext]]:
-    """`person(width=390, scheme="dark")`: a browser of its own, closed when the test is over."""
-    opened: list[BrowserContext] = []
-
-    def come(**looks: Any) -> BrowserContext:
-        opened.append(new_person(browser, **looks))
-        return opened[-1]
-
-    yield come
-    for context in opened:
-        context.close()
+def person(people: People) -> Iterator[Callable[..., BrowserContext]]:
+    """`person(width=390, scheme="dark")`: a browser for this test alone; when it is over, all pages are closed."""
+    yield people.come
+    people.leave()
 
 
 @pytest.fixture
@@ -107,12 +106,6 @@ def visit(stack: Stack, person: Callable[..., BrowserContext]) -> Callable[..., 
     """Open the portal in a browser of its own, signed in as one of the sandbox's people; None: not signed in."""
 
     def open_as(user: str | None = "olga", path: str = "", **looks: Any) -> Page:
-        page = person(**looks).new_page()
-        page.goto(f"{stack.url}/{path}")
-        if user:
-            sign_in(page, user)
-            if path:
-                page.goto(f"{stack.url}/{path}")
-        return page
+        return enter(person(**looks), stack, user, path)
 
     return open_as

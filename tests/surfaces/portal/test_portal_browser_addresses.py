@@ -42,7 +42,7 @@ def test_in_the_middle_of_a_run_a_reload_and_a_second_tab_show_it_going_on_and_b
 
 @pytest.mark.timeout(240)
 def test_back_and_forward_lead_through_the_pages_as_they_were(visit, stack):
-    run_id = stack.succeeded_run()
+    run_id = stack.some_run()
     page = visit("vic", "archive")
     expect(page.get_by_role("heading", name="Archive", exact=True)).to_be_visible()
     page.get_by_role("link", name="Monitor").click()
@@ -63,7 +63,7 @@ def test_back_and_forward_lead_through_the_pages_as_they_were(visit, stack):
 
 @pytest.mark.timeout(240)
 def test_who_goes_back_to_the_archive_finds_its_filters_and_gets_past_it_by_going_further(visit, stack):
-    stack.succeeded_run()
+    stack.some_run()
     page = visit("vic", "monitor")
     expect(page.get_by_role("heading", name="Monitor", exact=True)).to_be_visible()
     page.goto(f"{stack.url}/archive?find=superst")
@@ -85,7 +85,7 @@ def test_who_goes_back_to_the_archive_finds_its_filters_and_gets_past_it_by_goin
 
 @pytest.mark.timeout(240)
 def test_who_signs_in_at_a_link_comes_to_what_it_names(visit, stack):
-    run_id = stack.succeeded_run()
+    run_id = stack.some_run()
     page = visit(None, f"run?run={run_id}")
     sign_in(page, "vic")
     expect(page).to_have_url(f"{stack.url}/run?run={run_id}")
@@ -100,7 +100,7 @@ def test_a_timer_of_the_page_that_is_left_does_not_empty_the_page_that_comes(vis
     with stack.jobs_that_go_on():
         stack.begun_run(orders(tmp_path / "third.csv", 40))
         page = visit("olga")
-        page.context.add_init_script(SLOW_LINE)
+        page.add_init_script(SLOW_LINE)
         page.goto(f"{stack.url}/archive")
         expect_said(page, "runs that succeeded")
         expect_drawn(page)
@@ -120,7 +120,7 @@ def test_a_timer_of_the_page_that_is_left_does_not_empty_the_page_that_comes(vis
 
 @pytest.mark.timeout(240)
 def test_every_tab_of_a_file_that_is_clicked_stays_open_and_a_reload_opens_it_again(visit, stack):
-    stack.succeeded_run()
+    stack.some_run()
     page = visit("vic", "archive")
     page.goto(f"{stack.url}/import?file=superstore.xlsx&tab=Sample")
     expect(page.get_by_role("tab", name="Sample", exact=True)).to_have_attribute("aria-selected", "true")

@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.surfaces.portal.browsing import Stack, expect_drawn, expect_no_defect, expect_said
+from tests.surfaces.portal.test_portal_browser_pictures import look_at
 
 pytestmark = [pytest.mark.needs("chromium"), pytest.mark.xdist_group("browser")]
 
@@ -60,6 +61,7 @@ def test_an_operator_runs_a_week_and_sees_to_what_was_refused(visit, stack, firs
 
     view(page, "Rejects")
     expect_said(page, "140 events were rejected")
+    look_at(page, "weekly-rejects-light-1440")
     with page.expect_download() as download:
         page.get_by_role("button", name="CSV").click()
     rows = download.value.path().read_text(encoding="utf-8-sig").splitlines()

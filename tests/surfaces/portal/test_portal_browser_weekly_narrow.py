@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.surfaces.portal.browsing import expect_drawn, expect_no_defect, expect_said
+from tests.surfaces.portal.test_portal_browser_pictures import look_at_both
 
 pytestmark = [pytest.mark.needs("chromium"), pytest.mark.xdist_group("browser")]
 
@@ -59,6 +60,8 @@ def test_a_narrow_window_shows_messages_whole_and_rejects_with_number_and_reason
 @pytest.mark.parametrize("width", [1440, 390])
 def test_a_question_tells_all_that_will_happen(visit, stack, two_weeks, width):
     page = visit("olga", f"weekly?week={REJECTS}", width=width)
+    expect_said(page, "Stages")
+    look_at_both(page, "weekly", width)
     for button, said in (("Run a week", "6,250 events"), ("Backfill", "it was never run")):
         page.get_by_role("button", name=re.compile(f"{button}$")).click()
         dialog = page.get_by_role("dialog")

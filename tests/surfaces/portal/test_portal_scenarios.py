@@ -17,12 +17,13 @@ from treadle.actions import connections, documents, jobs, scenarios
 from treadle.control.access import Role, local_principal
 from treadle.control.database import Database
 from treadle.control.jobs import queue
-from treadle.control.jobs.job import Job, NewJob
+from treadle.control.jobs.job import Job, JobEvent, NewJob
 from treadle.control.jobs.states import JobState
 from treadle.errors import NotFound
 from treadle.flows.scenario.flow import BUILD, DESTROY, Asked, workspace_key
 from treadle.flows.scenario.records import ScenarioRecord, TableRecord, forget_scenario, list_scenarios, save_scenario
 from treadle.flows.scenario.slots import Slot
+from treadle.portal.scenarios.job_told import job_progress
 
 OLGA = local_principal("olga", Role.OPERATOR)
 NOWHERE = "00000000-0000-4000-8000-000000000000"
@@ -238,6 +239,22 @@ def test_an_address_that_names_no_scenario_is_told_with_the_way_on(open_page):
         assert "No such scenario" in texts(at)
 
 
+def test_the_address_keeps_what_means_something_here_alone(open_page, record):
+    at = open_page("scenario", scenario="shop", week="2019-12-02", run="5")
+    assert dict(at.query_params) == {"scenario": "shop"}
+
+
+def test_a_view_of_another_page_is_not_taken_along(open_page, record):
+    at = open_page("weekly", week="2019-12-02", view="Plan")
+    if not at.segmented_control:  # nothing was run yet; somebody was there before
+        at.session_state["view"] = "Plan"
+    at.switch_page("app_pages/scenario.py")
+    at.query_params["scenario"] = "shop"
+    at.run()
+    assert at.segmented_control(key="view").value == "About"
+    assert not at.exception
+
+
 def test_names_and_texts_of_others_are_shown_as_they_are(service, open_page, record, ask_for):
     hostile = replace(
         record,
@@ -283,6 +300,14 @@ def test_what_goes_on_stands_on_every_page_and_can_be_cancelled_and_retried(serv
     at.button(key="scenario-retry").click().run()
     assert not at.exception
     assert queue.get_job(service.wiring.own, job.job_id).state is JobState.QUEUED
+
+
+def test_the_first_words_about_a_job_say_what_is_done_and_for_which_part(ask_for):
+    job = replace(ask_for(), state=JobState.RUNNING, attempt=1)
+    told = [(None, "olga asks for scenario_build."), (None, "Worker vm:1 begins."), ("graph.extract", "10 tables, 82 rows")]
+    events = [JobEvent(uuid4(), seq, datetime.now(UTC), "INFO", step, None, text, None) for seq, (step, text) in enumerate(told)]
+    assert job_progress(job, events[:2], datetime.now(UTC))[1] == "A worker begins to read the archives."
+    assert job_progress(job, events, datetime.now(UTC))[1] == "Graph: 10 tables, 82 rows"
 
 
 def test_nothing_stands_in_the_head_of_a_page_when_nothing_goes_on(open_page, record):

@@ -5,7 +5,7 @@ from streamlit.proto.ClientState_pb2 import ClientState
 from streamlit.runtime.app_session import AppSession, AppSessionState
 from streamlit.runtime.scriptrunner_utils.script_requests import RerunData, ScriptRequests
 
-from treadle.portal.unanswered_timers import does_harm, leave_timers_unanswered
+from treadle.portal.unanswered_timers import is_of_left_page, leave_timers_unanswered
 
 
 class Runner:
@@ -60,12 +60,10 @@ def mended(runner: Runner | None = None) -> Session:
     return Mended(runner)
 
 
-def test_only_timers_do_harm_and_only_of_another_page_or_between_two_scripts():
-    assert does_harm(timer_of("import"), "monitor", end_unheard=False)
-    assert does_harm(timer_of("monitor"), "monitor", end_unheard=True)
-    assert not does_harm(timer_of("monitor"), "monitor", end_unheard=False)
-    assert not does_harm(timer_of("import"), "", end_unheard=False)
-    assert not does_harm(ClientState(page_script_hash="import"), "monitor", end_unheard=True)
+def test_a_timer_belongs_to_the_page_that_it_names_and_to_any_while_none_is_known():
+    assert is_of_left_page(timer_of("import"), "monitor")
+    assert not is_of_left_page(timer_of("monitor"), "monitor")
+    assert not is_of_left_page(timer_of("import"), "")
 
 
 def test_streamlit_by_itself_still_answers_a_timer_in_the_name_of_the_page_that_was_left():
@@ -95,6 +93,22 @@ def test_a_timer_between_two_scripts_waits_for_the_next_one():
     assert session.ran == []
     session._scriptrunner = None  # heard
     session.request_rerun(timer_of("monitor"))
+    assert session.ran == ["monitor"]
+
+
+def test_a_script_that_ends_just_as_a_timer_is_handed_to_it_is_not_forgotten_for_a_new_one():
+    class Ending(Runner):
+        """Its thread goes on between any two steps of the session."""
+
+        def request_rerun(self, rerun_data: RerunData) -> bool:
+            self.end()
+            return super().request_rerun(rerun_data)
+
+    runner = Ending()
+    session = mended(runner)
+    session.request_rerun(timer_of("monitor"))
+    assert (session.ran, session._scriptrunner) == ([], runner)
+    session.request_rerun(ClientState(page_script_hash="monitor", fragment_id="fragment"))  # a person's click is answered all the same
     assert session.ran == ["monitor"]
 
 

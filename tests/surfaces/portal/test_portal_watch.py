@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from threading import Event
 from typing import Any
 
 import pytest
@@ -38,9 +39,12 @@ class Clock:
     """The process's clock, moved by hand."""
 
     seconds: float = 100.0
+    read: Event = field(default_factory=Event)
 
     def __call__(self) -> float:
-        return self.seconds
+        now = self.seconds
+        self.read.set()
+        return now
 
 
 @dataclass
@@ -132,6 +136,33 @@ def test_rights_are_decided_for_each_who_asks(watching, run_id):
     for ask in (lambda: watching.watch.lock(nobody), lambda: watching.watch.follow(nobody, run_id)):
         with pytest.raises(PermissionDenied):
             ask()
+
+
+@pytest.mark.parametrize("what", ["lock", "follow"])
+def test_who_waits_for_a_look_that_fails_does_not_wait_for_one_more(watching, run_id, what):
+    watching.watch.follow(VIC, run_id)
+    clock, waiting = watching.clock, []
+
+    def told() -> str:
+        with pytest.raises(Unavailable) as refused:
+            watching.watch.lock(VIC, fresh_seconds=0) if what == "lock" else watching.watch.follow(VIC, run_id, fresh_seconds=0)
+        return refused.value.message
+
+    def away(*_: Any, **__: Any) -> Any:
+        watching.database.asked += 1
+        clock.seconds += 1
+        clock.read.clear()
+        waiting.append(sessions.submit(told))
+        clock.read.wait()  # it has asked, after this look began
+        clock.seconds += 5
+        raise Unavailable("The database does not answer.")
+
+    clock.seconds += 1
+    watching.database.read, before = away, watching.database.asked
+    with ThreadPoolExecutor() as sessions:
+        first = told()
+        assert [first] == [other.result() for other in waiting]
+    assert watching.database.asked == before + 1
 
 
 def test_a_database_that_is_away_is_asked_once_for_all_and_a_run_that_is_not_there_is_said_to_nobody_else(watching, run_id):

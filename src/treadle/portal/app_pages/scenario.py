@@ -13,14 +13,18 @@ from treadle.portal.scenarios.asking import ask, asked, forget_when_entered, why
 from treadle.portal.scenarios.backends import backend_word
 from treadle.portal.scenarios.looking import looks
 from treadle.portal.told import empty, failed, told
+from treadle.portal.visited import forget_of_others
 from treadle.portal.who import current
 
 VIEWS: Final = ("About", "Model", "Graph", "Documents", "Jobs")
+PARAMETERS: Final = ("scenario", "view", "gql", "doc")  # of the address, which mean something here
 
 
 def page() -> None:
     """The scenario that the address names."""
     forget_when_entered()
+    forget_of_others("view")
+    tidy_address()
     name = st.query_params.get("scenario") or ""
     try:
         record = looks().scenario(current(), name, fresh_seconds=0) if name else None
@@ -44,6 +48,12 @@ def page() -> None:
         st.caption("It was not built to its end. Retry its job, or add it again.")
         job_panel.history(of_scenario)
     question(name, active.job_id if active else None, is_built=record is not None)
+
+
+def tidy_address() -> None:
+    """An address that was put together by hand, or for another page, keeps only what means something here. A view that is none the buttons take out."""
+    for stray in set(st.query_params) - set(PARAMETERS):
+        del st.query_params[stray]
 
 
 def nothing(name: str) -> None:

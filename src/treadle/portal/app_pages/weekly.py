@@ -15,6 +15,7 @@ from treadle.flows.weekly.week import Week
 from treadle.portal import words
 from treadle.portal.components import now
 from treadle.portal.told import empty, failed, told
+from treadle.portal.visited import forget_of_others
 from treadle.portal.weekly import checkpoint, job_panel, plan_panel, rejects_panel, run_panel, starting, sync_panel
 from treadle.portal.weekly.asking import asked, missing_settings, why_not
 from treadle.portal.weekly.looking import looks
@@ -28,6 +29,7 @@ BACKFILL_WEEKS: Final = 4  # that the question begins with
 
 def page() -> None:
     """The flow as it stands, then one week of it."""
+    forget_of_others("view")
     st.title("Weekly")
     try:
         standing, seen = looks().standing(current(), fresh_seconds=0), looks().job(current(), fresh_seconds=0)

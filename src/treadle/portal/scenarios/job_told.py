@@ -21,6 +21,7 @@ SLOTS: Final[Mapping[str, str]] = {
 """The parts that a scenario is uploaded in, in the order in which they are built."""
 LATELY: Final = timedelta(hours=24)  # for so long a failure stays in the head of every page, unless something newer came of it
 NO_WORKER_SECONDS: Final = 15  # a job that waits longer than this waits for a worker, not for its turn
+_FIRST: Final = ("A worker begins to read the archives.", "A worker looks what is there.")  # of a build, of a removal
 _STEPS: Final[Mapping[str, str]] = {
     "extract": "Read the archive",
     "lakehouse": "Find or create the lakehouse",
@@ -75,12 +76,16 @@ def job_progress(job: Job, events: Sequence[JobEvent], now: datetime) -> tuple[f
         return None, "Waiting for its turn.", "No worker has taken it yet. Is one running? Start it with: treadle worker" if waits else ""
     part = next((event.pct / 100 for event in reversed(events) if event.pct is not None), None)
     advice = f"Attempt {job.attempt} did not come to its end; it is tried again by itself." if job.state is JobState.QUEUED else ""
-    return part, _doing(events[-1]) if events else "Under way.", advice
+    begun = any(event.step or event.pct is not None for event in events)  # what stands before is who asked for it, and which worker took it
+    return part, _doing(events[-1]) if begun else _FIRST[job.kind == DESTROY], advice
 
 
 def _doing(newest: JobEvent) -> str:
-    """What the newest event says is done; of one that only says that a step has begun, or is done, which step that is."""
-    return step_title(newest.step) if newest.step and newest.message in {"begun", "done"} else newest.message
+    """What the newest event says is done, and for which part; of one that only says that a step has begun, or is done, which step that is."""
+    if newest.step and newest.message in {"begun", "done"}:
+        return step_title(newest.step)
+    part = slot_of(newest.step or "")
+    return f"{part}: {newest.message}" if part else newest.message
 
 
 def job_outcome(job: Job) -> str:
