@@ -173,6 +173,13 @@ main()
     assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "Interrupted.\n")
 
 
+def test_a_process_that_has_loaded_the_sandboxs_engine_ends_without_a_word():
+    code = "import sys, duckdb; from treadle.cli import main; sys.argv = ['treadle', '--version']; main()"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.startswith("treadle ")
+
+
 def test_interrupted_while_it_waits_it_says_how_to_go_on(environment, treadle, workbook):
     environment.cloud.faults.script("fabric.GetItemJobInstance", "status", times=None, status=503)
     held = treadle("run", "start", str(workbook), "--json").data["run_id"]
