@@ -382,3 +382,13 @@ def test_the_small_scenario_is_what_the_other_tests_take_it_for(tmp_path):
     assert (found.faults, found.notes, found.manifest.name) == ((), (), "shop")
     assert pl.read_csv(found.scenario.table("Shop.csv").path).height == 2
     assert MANIFEST.startswith("name: shop")
+
+
+@pytest.mark.parametrize(("behind", "readable"), [(b"\n", True), (b"y", False)])
+def test_a_carriage_return_that_ends_a_piece_is_judged_by_what_follows(tmp_path, behind, readable):
+    piece = 512 * 1024  # bytes that are looked at together
+    lines = b"Id\r\n" + b"x" * 1_000 + b"\r\n"
+    lines += (b"x" * 998 + b"\r\n") * ((piece - len(lines)) // 1_000 - 1)
+    (tmp_path / "long.csv").write_bytes(lines + b"x" * (piece - len(lines) - 1) + b"\r" + behind + b"z\r\n")
+    found = read_table("long.csv", tmp_path / "long.csv")
+    assert isinstance(found, TableFacts) if readable else "carriage return" in found[0].message

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import BinaryIO, Final, Literal, TypeVar
 
 import polars as pl
@@ -67,7 +68,7 @@ def check_scenario(source: BinaryIO, scratch: Path, *, limits: Limits | None = N
     tables: list[Table] = []
     notes: list[str] = []
     if schema:
-        tables += _graph_tables(contents, schema, manifest, faults)
+        tables += _graph_tables(contents, schema, manifest, faults, scratch)
         notes += _edge_notes(schema, tables)
     if manifest and (only == "telemetry" or any(telemetry.values())):
         faults += [] if manifest.telemetry else [_NO_TELEMETRY]
@@ -123,7 +124,7 @@ def _no_schema(name: str) -> Fault:
     return Fault("schema_missing", name, "The archive has no schema of the graph, and no telemetry either.", "Put it beside scenario.yaml.")
 
 
-def _graph_tables(contents: Contents, schema: GraphSchema, manifest: Manifest | None, faults: list[Fault]) -> list[Table]:
+def _graph_tables(contents: Contents, schema: GraphSchema, manifest: Manifest | None, faults: list[Fault], scratch: Path) -> list[Table]:
     folders = [schema.data_dir, manifest.entities_dir if manifest else None, "data/entities", "entities", ""]
     files = _found(contents, schema.csv_files, [folder for folder in folders if folder is not None], faults)
     facts = _read_tables(files, faults)
@@ -133,8 +134,10 @@ def _graph_tables(contents: Contents, schema: GraphSchema, manifest: Manifest | 
     columns, contradictions = decide_types(schema, facts)
     faults += contradictions
     faults += _type_faults(schema, facts)
-    faults += _key_faults(schema, facts)
-    faults += _edge_faults(schema, facts)
+    with TemporaryDirectory(dir=scratch) as folder:
+        keys = _key_columns(schema, facts, Path(folder))
+        faults += _key_faults(schema, facts, keys)
+        faults += _edge_faults(schema, facts, keys)
     return [_table(name, files[name], facts[name], columns[name]) for name in facts]
 
 
@@ -203,7 +206,31 @@ def _type_faults(schema: GraphSchema, facts: Mapping[str, TableFacts]) -> Iterat
                 yield fault
 
 
-def _key_faults(schema: GraphSchema, facts: Mapping[str, TableFacts]) -> Iterator[Fault]:
+def _key_columns(schema: GraphSchema, facts: Mapping[str, TableFacts], folder: Path) -> dict[str, pl.LazyFrame]:
+    """Of each file the columns that ids, ends and filters are in, parsed once, into the folder: they are compared with those of many others."""
+    wanted = {name: sorted(_compared(schema, name) & table.columns.keys()) for name, table in facts.items()}
+
+    def columns(name: str) -> pl.LazyFrame:
+        file = folder / facts[name].path.stem
+        lines_of(facts[name].path).select(wanted[name]).sink_parquet(file, compression="snappy", statistics=False)
+        return pl.scan_parquet(file)
+
+    with ThreadPoolExecutor(_READ_AT_ONCE, thread_name_prefix="scenario-keys") as threads:
+        names = [name for name in facts if wanted[name]]
+        return dict(zip(names, threads.map(columns, names), strict=True))
+
+
+def _compared(schema: GraphSchema, csv_file: str) -> set[str]:
+    """The columns that the schema names of a file as ids, ends or filters."""
+    edges = [edge for edge in schema.edges if edge.csv_file == csv_file]
+    return {
+        *(vertex.id_column for vertex in schema.vertices if vertex.csv_file == csv_file),
+        *(end.column for edge in edges for end in (edge.source, edge.target)),
+        *(edge.filter.column for edge in edges if edge.filter),
+    }
+
+
+def _key_faults(schema: GraphSchema, facts: Mapping[str, TableFacts], keys: Mapping[str, pl.LazyFrame]) -> Iterator[Fault]:
     """Ids that are missing or there twice."""
     for vertex in schema.vertices:
         table = facts.get(vertex.csv_file)
@@ -215,7 +242,7 @@ def _key_faults(schema: GraphSchema, facts: Mapping[str, TableFacts]) -> Iterato
             yield Fault(
                 "id_missing", where, f"{table.rows - filled:,} rows of {vertex.label} have no id.", "Fill them in, or remove the rows."
             )
-        ids = lines_of(table.path).select(pl.col(vertex.id_column).drop_nulls().alias("id"))
+        ids = keys[vertex.csv_file].select(pl.col(vertex.id_column).drop_nulls().alias("id"))
         if int(ids.select(pl.col("id").n_unique()).collect(engine="streaming").item()) == filled:
             continue
         twice = ids.group_by("id").len("times").filter(pl.col("times") > 1).sort("id").collect(engine="streaming")
@@ -223,13 +250,15 @@ def _key_faults(schema: GraphSchema, facts: Mapping[str, TableFacts]) -> Iterato
         yield Fault("id_twice", where, message, "An id names one row: remove or rename the others.")
 
 
-def _edge_faults(schema: GraphSchema, facts: Mapping[str, TableFacts]) -> Iterator[Fault]:
+def _edge_faults(schema: GraphSchema, facts: Mapping[str, TableFacts], keys: Mapping[str, pl.LazyFrame]) -> Iterator[Fault]:
     """Filters that nothing passes, and keys in the rows of an edge that no vertex has. An empty cell is no key: that row makes no edge."""
     for edge in schema.edges:
         table = facts.get(edge.csv_file)
         if table is None or (edge.filter and edge.filter.column not in table.columns):
             continue
-        rows = lines_of(table.path)
+        if edge.csv_file not in keys:
+            continue  # it has none of the columns, which was told
+        rows = keys[edge.csv_file]
         if edge.filter:
             rows = rows.filter(_passes(edge.filter))
             if not _count(rows):
@@ -237,22 +266,22 @@ def _edge_faults(schema: GraphSchema, facts: Mapping[str, TableFacts]) -> Iterat
                 hint = "Compare it with the column: the text must be the same, case included."
                 yield Fault("filter_matches_nothing", f"{edge.csv_file} column {edge.filter.column}", message, hint)
         for endpoint in (edge.source, edge.target):
-            if endpoint.column in table.columns and (fault := _unknown_keys(edge, endpoint, rows, schema, facts)):
+            if endpoint.column in table.columns and (fault := _unknown_keys(edge, endpoint, rows, schema, keys)):
                 yield fault
 
 
 def _unknown_keys(
-    edge: EdgeRule, endpoint: Endpoint, rows: pl.LazyFrame, schema: GraphSchema, facts: Mapping[str, TableFacts]
+    edge: EdgeRule, endpoint: Endpoint, rows: pl.LazyFrame, schema: GraphSchema, keys: Mapping[str, pl.LazyFrame]
 ) -> Fault | None:
     vertex = schema.vertex(endpoint.label)
-    nodes = facts.get(vertex.csv_file) if vertex else None
-    if not vertex or not nodes or vertex.id_column not in nodes.columns:
+    nodes = keys.get(vertex.csv_file) if vertex else None
+    if vertex is None or nodes is None or vertex.id_column not in nodes.collect_schema():
         return None
     if (vertex.csv_file, vertex.id_column) == (edge.csv_file, endpoint.column):
         return None  # the row is the node
-    ids = lines_of(nodes.path).select(pl.col(vertex.id_column).alias("key"))
-    keys = rows.select(pl.col(endpoint.column).alias("key")).drop_nulls()
-    unknown = keys.join(ids, on="key", how="anti").unique().sort("key").collect(engine="streaming")["key"]
+    ids = nodes.select(pl.col(vertex.id_column).alias("key"))
+    named = rows.select(pl.col(endpoint.column).alias("key")).drop_nulls()
+    unknown = named.join(ids, on="key", how="anti").unique().sort("key").collect(engine="streaming")["key"]
     if not len(unknown):
         return None
     some = listed(unknown.head(_SHOWN + 1))

@@ -138,9 +138,7 @@ def _check_bytes(path: Path) -> bool:
     with path.open("rb") as file:
         while piece := file.read(_PIECE):
             _check_encoding(piece, at, decoder)
-            if piece.count(b"\r") + carriage_return != piece.count(b"\r\n") + (carriage_return and piece[:1] == b"\n") + piece.endswith(
-                b"\r"
-            ):
+            if (carriage_return or b"\r" in piece) and _has_lone_return(piece, behind_return=carriage_return):
                 raise _Unreadable(f"It has a carriage return without a line feed near byte {at:,}.", "Save it with ordinary line ends.")
             carriage_return = piece.endswith(b"\r")
             has_quotes = has_quotes or b'"' in piece
@@ -162,6 +160,12 @@ def _check_bytes(path: Path) -> bool:
     except UnicodeDecodeError as error:
         raise _Unreadable("It ends in the middle of a character.", "Save it as UTF-8 again; it was probably cut off.") from error
     return has_quotes
+
+
+def _has_lone_return(piece: bytes, *, behind_return: bool) -> bool:
+    """Whether a line feed is missing behind a carriage return. What follows the piece's last byte is the next piece's concern."""
+    followed = piece.count(b"\r\n") + (behind_return and piece[:1] == b"\n") + piece.endswith(b"\r")
+    return piece.count(b"\r") + behind_return != followed
 
 
 def _check_encoding(piece: bytes, at: int, decoder: codecs.IncrementalDecoder) -> None:
@@ -260,7 +264,7 @@ def _facts(csv_file: str, path: Path, header: Sequence[str], expected: int) -> T
     table = lines_of(path)
     try:
         sample = table.head(SAMPLE_ROWS).collect(engine="streaming")
-        possible = {name: _possible(sample[name].drop_nulls()) for name in header}
+        possible = _possible(sample)
         counted = table.select(pl.len().alias("rows"), *_counts(possible)).collect(engine="streaming").row(0)
     except pl.exceptions.PolarsError:
         possible, counted = {}, (None,)
@@ -294,11 +298,11 @@ def _unlike(column: str, kind: ValueType) -> pl.Expr:
     return unlike | pl.col(column).str.contains(_CODE) if kind in {ValueType.BIG_INT, ValueType.DOUBLE} else unlike
 
 
-def _possible(values: pl.Series) -> tuple[ValueType, ...]:
-    """The types that the first rows leave possible: most columns are text, and need no second look."""
-    frame = values.to_frame("value").lazy()
-    found = frame.select(_unlike("value", kind).any().alias(kind) for kind in _CANDIDATES).collect()
-    return tuple(kind for kind in _CANDIDATES if not found[kind].item())
+def _possible(sample: pl.DataFrame) -> dict[str, tuple[ValueType, ...]]:
+    """The types that the first rows leave possible for each column: most are text, and need no second look."""
+    unlike = {(place, kind): _unlike(name, kind).any() for place, name in enumerate(sample.columns) for kind in _CANDIDATES}
+    found = sample.select(test.alias(f"{kind} {place}") for (place, kind), test in unlike.items())
+    return {name: tuple(kind for kind in _CANDIDATES if not found[f"{kind} {place}"].item()) for place, name in enumerate(sample.columns)}
 
 
 def _inferred(filled: int, failed: Mapping[ValueType, int]) -> ValueType | None:
