@@ -47,6 +47,7 @@ from treadle.flows.scenario.records import find_scenario, get_scenario, things_o
 from treadle.flows.scenario.scenario import Table
 from treadle.flows.scenario.schema import GraphSchema, ValueType, VertexType
 from treadle.flows.scenario.slots import Slot
+from treadle.flows.scenario.telemetry import SHOW_SCHEMA
 from treadle.sandbox.faults import FaultRule
 
 __all__ = ["open_place", "place"]  # fixtures
@@ -286,6 +287,49 @@ def test_destroy_leaves_a_lakehouse_in_which_somebody_else_has_a_table(place):
     ended = destroy(place)
     assert [told["reason"] for told in ended.result["left"]] == ["holds what Treadle did not make: Files/theirs.csv, table Theirs"]
     assert place.delta_rows() == {"Theirs": 1}
+
+
+def test_destroy_leaves_a_database_in_which_somebody_else_has_a_table_and_the_eventhouse_around_it(place):
+    place.build({Slot.TELEMETRY: small_telemetry()})
+    (database,) = [item_id for (kind, name), item_id in place.items().items() if (kind, name) == ("KQLDatabase", "telemetry")]
+    uri = place.services.fabric.item_properties(WorkspaceId(place.workspace_id), ItemId(database), "KQLDatabase")["queryServiceUri"]
+    kusto = place.services.kusto(uri, "telemetry")
+    kusto.mgmt(".create table Theirs (a:string)")
+    left = {(told["kind"], told["reason"]) for told in destroy(place).result["left"]}
+    assert left == {
+        ("kql_database", "holds what Treadle did not make: table Theirs"),
+        ("eventhouse", "holds what Treadle did not make: database telemetry"),
+    }
+    assert [row["TableName"] for row in kusto.mgmt(".show tables")] == ["Theirs"]
+
+
+def test_destroy_leaves_a_database_in_which_somebody_else_has_a_function(place):
+    """The sandbox has no functions, so that its answer is given one."""
+    place.build({Slot.TELEMETRY: small_telemetry()})
+    ask = place.services.kusto
+
+    def with_a_function(uri, database):
+        kusto = ask(uri, database)
+        if database != "telemetry":
+            return kusto
+        mgmt = kusto.mgmt
+
+        def answered(command):
+            rows = mgmt(command)
+            if command == SHOW_SCHEMA:
+                rows[0]["DatabaseSchema"] = rows[0]["DatabaseSchema"].replace('"Functions":{}', '"Functions":{"Severe":{"Name":"Severe"}}')
+            return rows
+
+        kusto.mgmt = answered
+        return kusto
+
+    place.services = dataclasses.replace(place.services, kusto=with_a_function)
+    left = {(told["kind"], told["reason"]) for told in destroy(place).result["left"]}
+    assert left == {
+        ("kql_database", "holds what Treadle did not make: function Severe"),
+        ("eventhouse", "holds what Treadle did not make: database telemetry"),
+    }
+    assert ("KQLDatabase", "telemetry") in place.items()
 
 
 def test_documents_are_stored_and_go_with_the_scenario(place):

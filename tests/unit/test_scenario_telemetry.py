@@ -1,5 +1,6 @@
 """The management commands of telemetry, and the types that a CSV file gets on its way to Parquet. Pure."""
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -52,6 +53,21 @@ def test_an_ingestion_is_tagged_by_its_content_and_not_done_twice():
 def test_only_what_treadle_ingested_and_not_this_content_is_dropped():
     command = telemetry.drop_older("T", "f1")
     assert command == ".drop extents <| .show table ['T'] extents where tags has 'drop-by:treadle' and tags !has 'ingest-by:f1'"
+
+
+def test_what_a_database_holds_beside_its_tables_is_named():
+    """Source: `.show database schema as json`."""
+    described = {
+        "Name": "telemetry",
+        "Tables": {"Alerts": {"Name": "Alerts", "OrderedColumns": []}},
+        "ExternalTables": {"Exports": {"Name": "Exports"}},
+        "MaterializedViews": {"Latest": {"Name": "Latest"}},
+        "EntityGroups": None,
+        "Functions": {"Severe": {"Name": "Severe", "Body": "{ Alerts }"}, "Open": {}},
+    }
+    found = telemetry.beside_tables(json.dumps({"Plugins": [], "Databases": {"telemetry": described}}))
+    assert found == ["function Severe", "function Open", "materialized view Latest", "external table Exports"]
+    assert telemetry.beside_tables('{"Databases": {"telemetry": {"Name": "telemetry", "Tables": {}}}}') == []
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from treadle.flows.scenario.records import Thing, things_of
 from treadle.flows.scenario.scenario import Scenario
 from treadle.flows.scenario.schema import Connector
 from treadle.flows.scenario.services import ScenarioServices
-from treadle.flows.scenario.telemetry import SHOW_TABLES
+from treadle.flows.scenario.telemetry import SHOW_SCHEMA, SHOW_TABLES, beside_tables
 from treadle.flows.scenario.wanted import Names, graph_wanted, once, telemetry_wanted
 
 ITEM_TYPES: Final[Mapping[Kind, str]] = {
@@ -118,6 +118,14 @@ def kql_table_names(services: ScenarioServices, database: Item) -> list[str]:
     if not uri:
         return []
     return _unless_gone(lambda: [str(row["TableName"]) for row in services.kusto(uri, database.name).mgmt(SHOW_TABLES)])
+
+
+def kql_beside_tables(services: ScenarioServices, database: Item) -> list[str]:
+    """Functions, views and the like of a KQL database, in words; as `kql_table_names`."""
+    uri = query_uri(services, database.workspace_id, database.item_id)
+    if not uri:
+        return []
+    return _unless_gone(lambda: beside_tables(str(services.kusto(uri, database.name).mgmt(SHOW_SCHEMA)[0]["DatabaseSchema"])))
 
 
 def query_uri(services: ScenarioServices, workspace_id: str, database_id: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from treadle.clients.fabric import ItemId, WorkspaceId
 from treadle.errors import NotFound
-from treadle.flows.scenario.existing import Workspace, is_made_as, is_made_since, kql_table_names, look_at, table_names
+from treadle.flows.scenario.existing import Workspace, is_made_as, is_made_since, kql_beside_tables, kql_table_names, look_at, table_names
 from treadle.flows.scenario.flow import DestroyPlan, Left
 from treadle.flows.scenario.plan import Existing, Kind, plan_removal
 from treadle.flows.scenario.records import ScenarioRecord, Thing, find_scenario, list_scenarios, things_of_scenario
@@ -141,6 +141,7 @@ def _strangers(services: ScenarioServices, standing: Standing, item: Existing, g
         yield from (file.path for file in lake.list_files("Files"))
     elif item.kind is Kind.KQL_DATABASE:
         yield from (f"table {name}" for name in kql_table_names(services, _item(standing, item)) if name not in gone)
+        yield from kql_beside_tables(services, _item(standing, item))
     elif item.kind is Kind.EVENTHOUSE:
         yield from _databases_of_others(services, standing, item, going)
 
@@ -152,7 +153,7 @@ def _tables_of(going: Sequence[Thing], kind: Kind, item_id: str) -> set[str]:
 
 def _databases_of_others(services: ScenarioServices, standing: Standing, item: Existing, going: Sequence[Thing]) -> Iterator[str]:
     """Databases of the eventhouse that stay, but for its own, if that is empty."""
-    leaving = {each.item_id for each in going}
+    leaving = {each.item_id for each in going if each.kind is Kind.KQL_DATABASE}  # its tables have its id, too, and may go without it
     for database in standing.found.of_kind(Kind.KQL_DATABASE):
         if database.item_id in leaving:
             continue
@@ -160,7 +161,7 @@ def _databases_of_others(services: ScenarioServices, standing: Standing, item: E
         if str(properties.get("parentEventhouseItemId", "")).lower() != item.item_id:
             continue
         staying = set(kql_table_names(services, database)) - _tables_of(going, Kind.KQL_TABLE, database.item_id)
-        if database.name != item.name or staying:
+        if database.name != item.name or staying or kql_beside_tables(services, database):
             yield f"database {database.name}"
 
 

@@ -6,13 +6,20 @@ An `ingest-by:` tag with the fingerprint of the content makes ingestion idempote
 
 import json
 import re
-from typing import Final
+from typing import Any, Final
 
 from treadle.clients.kusto import quoted_name, quoted_text
 from treadle.flows.scenario.scenario import Table
 from treadle.flows.scenario.schema import ValueType
 
 SHOW_TABLES: Final = ".show tables"
+SHOW_SCHEMA: Final = ".show database schema as json"
+_BESIDE_TABLES: Final = {
+    "Functions": "function",
+    "MaterializedViews": "materialized view",
+    "ExternalTables": "external table",
+    "EntityGroups": "entity group",
+}
 MAPPING: Final = "treadle"
 OURS: Final = "drop-by:treadle"  # on everything that a build ingests
 DATABASE_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,122}")
@@ -62,6 +69,12 @@ def drop_older(name: str, fingerprint: str) -> str:
 def drop_table(name: str) -> str:
     """Remove the table with all that is in it, if it is there."""
     return f".drop table {quoted_name(name)} ifexists"
+
+
+def beside_tables(schema: str) -> list[str]:
+    """What a database holds that is no table, in words such as `function Alerts`. schema: what SHOW_SCHEMA answers. None of it is ever ours."""
+    databases: dict[str, dict[str, dict[str, Any] | None]] = json.loads(schema)["Databases"]
+    return [f"{word} {name}" for held in databases.values() for part, word in _BESIDE_TABLES.items() for name in held.get(part) or ()]
 
 
 def show_columns(name: str) -> str:
