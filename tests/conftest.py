@@ -34,7 +34,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     And leave out what a bare machine has not the tool for – said in the count as deselected. CI has every tool, and leaves nothing out.
     """
-    items.sort(key=lambda item: LONGEST_FIRST.index(item.path.relative_to(TESTS).parts[0]))
+    place = {folder: number for number, folder in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: place.get(item.path.relative_to(TESTS).parts[0], 0))
     if os.environ.get("CI"):
         return
     without_tool = [item for item in items if any(not shutil.which(mark.args[0]) for mark in item.iter_markers("needs"))]

@@ -282,10 +282,14 @@ def test_destroy_leaves_what_another_scenario_uses_to_that_one(place):
 def test_destroy_leaves_a_lakehouse_in_which_somebody_else_has_a_table(place):
     place.build({Slot.GRAPH: small_graph()})
     lakehouse = place.item("Lakehouse")
-    place.services.lake_of(place.workspace_id, lakehouse).upload("Files/theirs.csv", b"a\n1\n")
+    lake = place.services.lake_of(place.workspace_id, lakehouse)
+    lake.upload("Files/theirs.csv", b"a\n1\n")
+    lake.upload("Files/scenarios/another/runbooks/a.md", b"# Theirs")
     place.services.fabric.load_table(WorkspaceId(place.workspace_id), ItemId(lakehouse), "Theirs", path="Files/theirs.csv", format="Csv")
     ended = destroy(place)
-    assert [told["reason"] for told in ended.result["left"]] == ["holds what Treadle did not make: Files/theirs.csv, table Theirs"]
+    assert [told["reason"] for told in ended.result["left"]] == [
+        "holds what Treadle did not make: Files/scenarios/another, Files/theirs.csv, table Theirs"
+    ]
     assert place.delta_rows() == {"Theirs": 1}
 
 

@@ -29,6 +29,7 @@ from treadle.sandbox.faults import FaultRule
 from treadle.sandbox.salesforce.cloud import SalesforceCloud
 
 BULK_ROWS = 2_500
+TOO_MUCH = 10**17  # more digits than the field has
 COLLECTIONS = "salesforce.UpsertCollection"
 
 
@@ -145,6 +146,14 @@ def test_more_than_a_tenth_refused_fails_the_stage_and_keeps_what_was_taken(org:
     assert len(org.cloud.writes()) == 8
 
 
+def test_a_week_of_which_a_tenth_would_be_refused_fails_and_says_that_it_was_not_sent(org: Org):
+    with pytest.raises(OperationFailed, match=r"10 rows of the week .*, 2 were not sent") as failed:
+        org.sync([*[1] * 8, TOO_MUCH, TOO_MUCH])
+    assert "treadle weekly plan" in failed.value.hint
+    assert len(org.cloud.writes()) == 8
+    assert org.sync([*[1] * 19, TOO_MUCH]).invalid == 1
+
+
 def test_a_row_that_stays_locked_is_pending_and_waits_to_be_sent_again(org: Org, monkeypatch):
     monkeypatch.setattr(deliver.time, "sleep", lambda _seconds: None)
     org.fault(COLLECTIONS, "salesforce_row_lock", times=deliver.ROUNDS, args={"keys": [f"000007_{WEEK.start}"]})
@@ -162,6 +171,16 @@ def test_a_plan_forgets_no_refused_row(org: Org):
     org.sync([*[1] * 20, 501])
     org.sync([1] * 20, plan_only=True)
     assert len(refused_rows(org.services, WEEK)) == 1
+
+
+def test_a_sync_that_a_guard_stops_forgets_no_refused_row(org: Org):
+    org.cloud.options.validation_rules = ({"field": "Total_Spend_Week__c", "above": 500, "message": "Spend above 500 needs approval"},)
+    org.sync([*[1] * 49, 501])
+    with pytest.raises(Conflict, match="guard objects"):
+        org.sync([1] * 10)
+    assert [row.message for row in refused_rows(org.services, WEEK)] != []
+    org.sync([1] * 10, override_guards=True)
+    assert refused_rows(org.services, WEEK) == []
 
 
 def test_a_job_that_salesforce_has_cleared_away_is_settled_by_the_rows(org: Org):
@@ -290,6 +309,17 @@ def test_the_lake_is_told_of_every_sync_and_every_change(org: Org):
     assert changes["action"].to_list() == ["updated", "created"]
     [change] = changes["changes"][0]
     assert (change["field"], Decimal(change["old"]), Decimal(change["new"])) == ("Total_Spend_Week__c", 2, 5)
+
+
+def test_the_log_of_a_sync_adds_up_to_the_week_with_rows_that_wait_as_refused(org: Org):
+    org.cloud.options.validation_rules = ({"field": "Total_Spend_Week__c", "above": 500, "message": "Spend above 500 needs approval"},)
+    org.sync([*[1] * 49, 501])
+    org.sync([*[1] * 49, 501])
+    org.cloud.options.validation_rules = ()
+    retry_refused(org.services, WEEK, report=nobody_listens, check=nobody_objects)
+    lines = table(org, "weekly_sync_log").sort("recorded_at").tail(3)
+    counted = lines.select("created", "updated", "unchanged", "invalid", "refused", "pending").rows()
+    assert counted == [(49, 0, 0, 0, 1, 0), (0, 0, 49, 0, 1, 0), (1, 0, None, None, 0, 0)]
 
 
 def test_a_batch_reaches_a_table_once_and_beside_others(org: Org):

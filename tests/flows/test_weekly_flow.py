@@ -239,6 +239,38 @@ def test_a_stage_whose_predecessor_was_not_done_says_which(weekly, stage):
     assert weekly.state.runs_of_week(WEEK) == []
 
 
+def change_extract(weekly, **values):
+    """As if the pages that are here had been fetched otherwise."""
+    manifest = weekly.work_folder(WEEK) / "extract.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_bytes()) | values))
+
+
+@pytest.mark.parametrize("stage", [stage for stage in Stage if stage is not Stage.EXTRACT])
+def test_events_of_a_week_that_was_not_over_are_not_taken_for_all_of_it_afterwards(weekly, stage):
+    for earlier in tuple(Stage)[:-1]:
+        run_stage(weekly, WEEK, earlier, ADA)
+    change_extract(weekly, window_closes="2019-12-05T12:00:00+00:00")
+    runs = weekly.state.runs_of_week(WEEK)
+    with pytest.raises(Conflict, match="end at 2019-12-05 12:00 UTC") as refused:
+        run_stage(weekly, WEEK, stage, ADA)
+    assert "treadle weekly run" in refused.value.hint
+    assert weekly.state.runs_of_week(WEEK) == runs
+    outcome = run_week(weekly, WEEK, ADA)
+    assert (outcome.status, outcome.checkpoint_moved) == (RunStatus.SUCCESS, True)
+
+
+@pytest.mark.parametrize("stage", [Stage.LOAD, Stage.QUALITY_GATE, Stage.SYNC])
+def test_events_that_were_judged_from_other_pages_go_no_further(weekly, stage):
+    for earlier in tuple(Stage)[:-1]:
+        run_stage(weekly, WEEK, earlier, ADA)
+    change_extract(weekly, ingested_at="2020-01-01T00:00:00+00:00")
+    with pytest.raises(Conflict, match="The stage transform") as refused:
+        run_stage(weekly, WEEK, stage, ADA)
+    assert "treadle weekly stage transform" in refused.value.hint
+    with pytest.raises(Conflict, match="The stage transform"):
+        plan_week(weekly, WEEK)
+
+
 def test_a_stage_with_the_same_inputs_is_not_done_twice(weekly, environment):
     run_stage(weekly, WEEK, Stage.EXTRACT, ADA)
     run_stage(weekly, WEEK, Stage.TRANSFORM, ADA)

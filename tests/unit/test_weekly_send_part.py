@@ -67,6 +67,21 @@ def test_passing_faults_leave_a_row_undecided(code):
     assert told(correlate(rows("a"), succeeded(), failed((f"{code}:later:--", "a")), KEY)) == {"a": ("undecided", code)}
 
 
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        ("InternalServerError:out of order", "UNKNOWN", "InternalServerError:out of order"),
+        ("Could not parse value", "UNKNOWN", "Could not parse value"),
+        ("A:b", "UNKNOWN", "A:b"),
+        ("DUPLICATE_VALUE", "DUPLICATE_VALUE", ""),
+        ("DUPLICATE_VALUE:found:Name --", "DUPLICATE_VALUE", "found:Name --"),
+    ],
+)
+def test_a_word_that_is_no_code_stays_in_the_message(error, code, message):
+    outcomes = correlate(rows("a"), succeeded(), failed((error, "a")), KEY)
+    assert outcomes.select("code", "message").row(0) == (code, message)
+
+
 def test_results_without_the_key_are_refused():
     with pytest.raises(OperationFailed, match="nobody can tell"):
         correlate(rows("a"), pl.DataFrame({"sf__Id": ["x"]}), failed(), KEY)

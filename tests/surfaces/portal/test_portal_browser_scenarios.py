@@ -1,5 +1,6 @@
 """Scenarios in Debian's Chromium, on the real stack: from the archives over the job to the graph, its documents and its end; and their pictures."""
 
+import contextlib
 import re
 from pathlib import Path
 
@@ -59,6 +60,15 @@ def view(page: Page, name: str) -> None:
     page.get_by_role("radio", name=name, exact=True).click()
 
 
+def choose_first_row(page: Page) -> None:
+    """A table that is just being drawn anew loses a click."""
+    for _ in range(3):
+        page.get_by_test_id("stDataFrame").first.click(position={"x": 16, "y": 52})
+        with contextlib.suppress(AssertionError):
+            expect(page.get_by_test_id("stCode")).to_be_visible(timeout=15_000)
+            return
+
+
 @pytest.mark.timeout(600)
 def test_a_scenario_goes_from_its_archives_to_its_graph_its_documents_and_its_end(connected, stack, archives):
     page = connected
@@ -90,7 +100,7 @@ def test_a_scenario_goes_from_its_archives_to_its_graph_its_documents_and_its_en
     expect_said(page, "10 documents")
     page.get_by_role("searchbox", name="Search").fill("transceiver")
     expect_said(page, re.compile("^1 document$"))
-    page.get_by_test_id("stDataFrame").first.click(position={"x": 16, "y": 52})
+    choose_first_row(page)
     expect(page.get_by_test_id("stCode")).to_contain_text("suspect the transceiver")
 
     page.goto(f"{stack.url}/scenarios")

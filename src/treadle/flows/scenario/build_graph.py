@@ -131,7 +131,7 @@ def _load(build: Building, table: Mapping[str, Any], sent: Mapping[str, Any], th
     build.services.fabric.load_table(
         build.workspace, ItemId(lakehouse_id), name, path=sent["path"], deadline_seconds=build.services.patience.operation
     )
-    build.remember(Kind.TABLE, build.names.table(name), lakehouse_id, str(table["fingerprint"]))
+    build.remember(Kind.TABLE, build.names.table(name), lakehouse_id, str(table["fingerprint"]), made=made)
     return {"rows": rows}
 
 

@@ -4,10 +4,9 @@ import shutil
 import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from dataclasses import asdict
-from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal
 from uuid import uuid4
@@ -54,17 +53,21 @@ class Building:
         self._checked: dict[str, Checked] = {}
         self._pct: dict[str, float] = dict.fromkeys(self.slots, 0.0)
         self.converting = threading.Semaphore(CONVERTED_AT_ONCE)
-        self._guard, self._reading, self._telling = threading.Lock(), threading.Lock(), threading.Lock()
+        self._guard, self._reading, self._telling, self._finding = (threading.Lock() for _ in range(4))
+        self._found: Workspace | None = None
 
     @property
     def workspace(self) -> WorkspaceId:
         """Where everything goes."""
         return WorkspaceId(self.asked.workspace_id)
 
-    @cached_property
+    @property
     def found(self) -> Workspace:
-        """The workspace as this attempt found it; its things are kept current."""
-        return look_at(self.services, self.asked.workspace_id)
+        """The workspace as this attempt found it, which is looked at once, whichever thread is the first to ask; its things are kept current."""
+        with self._finding:
+            if self._found is None:
+                self._found = look_at(self.services, self.asked.workspace_id)
+            return self._found
 
     @property
     def scenario_name(self) -> str:
@@ -312,7 +315,8 @@ def building(services: ScenarioServices, context: JobContext) -> Generator[Build
         yield Building(services, context, folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        shutil.rmtree(of_job, ignore_errors=True)
+        with suppress(OSError):  # a later attempt has its own there already
+            of_job.rmdir()
 
 
 def faulty(file_name: str, checked: Checked) -> InvalidInput:

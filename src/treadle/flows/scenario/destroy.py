@@ -11,7 +11,7 @@ from treadle.clients.fabric import ItemId, WorkspaceId
 from treadle.control.jobs.job import JsonValue, StepState
 from treadle.control.jobs.queue import list_steps
 from treadle.control.jobs.run import JobContext
-from treadle.errors import Conflict, InvalidInput, NotFound
+from treadle.errors import Conflict, InvalidInput, NotFound, Unavailable
 from treadle.flows.scenario.existing import PENDING, is_made_since, query_uri
 from treadle.flows.scenario.plan import Kind
 from treadle.flows.scenario.records import (
@@ -186,8 +186,9 @@ def _why_left_now(services: ScenarioServices, thing: Thing, known: Thing, gone: 
 def _drop_kql_table(services: ScenarioServices, thing: Thing) -> None:
     database, _, table = thing.name.partition("/")
     uri = query_uri(services, thing.workspace_id, thing.item_id)
-    if uri:
-        services.kusto(uri, database).mgmt(drop_table(table))
+    if not uri:
+        raise Unavailable(f"Fabric does not say where the KQL database {database} is asked.", hint="Try again in a moment.")
+    services.kusto(uri, database).mgmt(drop_table(table))
 
 
 def _hand_over(services: ScenarioServices, name: str) -> JsonValue:

@@ -94,7 +94,7 @@ def plan_build(services: ScenarioServices, asked: Asked, archives: "Mapping[Slot
 
     given = _given(asked, archives)
     services.fabric.get_workspace(WorkspaceId(asked.workspace_id))
-    return preview_build(services, asked, given)
+    return preview_build(services, replace(asked, workspace_id=asked.workspace_id.lower()), given)  # as the job has it
 
 
 def request_build(

@@ -6,7 +6,16 @@ from typing import Any, Final
 
 from treadle.clients.fabric import ItemId, WorkspaceId
 from treadle.errors import NotFound
-from treadle.flows.scenario.existing import Workspace, is_made_as, is_made_since, kql_beside_tables, kql_table_names, look_at, table_names
+from treadle.flows.scenario.existing import (
+    Workspace,
+    is_made_as,
+    is_made_since,
+    kql_beside_tables,
+    kql_table_names,
+    look_at,
+    query_uri,
+    table_names,
+)
 from treadle.flows.scenario.flow import DestroyPlan, Left
 from treadle.flows.scenario.plan import Existing, Kind, plan_removal
 from treadle.flows.scenario.records import ScenarioRecord, Thing, find_scenario, list_scenarios, things_of_scenario
@@ -138,7 +147,10 @@ def _strangers(services: ScenarioServices, standing: Standing, item: Existing, g
         yield from (f"table {name}" for name in table_names(services, _item(standing, item)) if name not in gone)
         lake = services.lake_of(standing.found.workspace_id, item.item_id)
         yield from (f"Files/{folder.name}" for folder in lake.list_folders("Files") if folder.name not in _OURS_IN_FILES)
+        yield from (f"Files/scenarios/{folder.name}" for folder in lake.list_folders("Files/scenarios") if folder.name != standing.scenario)
         yield from (file.path for file in lake.list_files("Files"))
+    elif item.kind is Kind.KQL_DATABASE and not query_uri(services, standing.found.workspace_id, item.item_id):
+        yield "what Fabric does not show just now"
     elif item.kind is Kind.KQL_DATABASE:
         yield from (f"table {name}" for name in kql_table_names(services, _item(standing, item)) if name not in gone)
         yield from kql_beside_tables(services, _item(standing, item))
@@ -158,8 +170,8 @@ def _databases_of_others(services: ScenarioServices, standing: Standing, item: E
         if database.item_id in leaving:
             continue
         properties = services.fabric.item_properties(WorkspaceId(database.workspace_id), ItemId(database.item_id), database.type)
-        if str(properties.get("parentEventhouseItemId", "")).lower() != item.item_id:
-            continue
+        if str(properties.get("parentEventhouseItemId") or item.item_id).lower() != item.item_id:
+            continue  # it is another's; one of which Fabric does not say whose it is may be this one's
         staying = set(kql_table_names(services, database)) - _tables_of(going, Kind.KQL_TABLE, database.item_id)
         if database.name != item.name or staying or kql_beside_tables(services, database):
             yield f"database {database.name}"

@@ -60,7 +60,7 @@ from treadle.flows.weekly.week import Week
 from treadle.flows.weekly.write_back import write_back
 
 ROUNDS: Final = 5  # how often rows that were locked or never tried are sent, the first time included
-LOST_SHARE: Final = 0.10  # of a week's rows: with more refused or pending, the stage fails
+LOST_SHARE: Final = 0.10  # of a week's rows: with more that are not in Salesforce, the stage fails
 _REASON: Final = {"external_id": pl.String, "code": pl.String, "message": pl.String}
 _SORT_BY: Final = "External_Customer_Id__c"  # rows of one customer, which share parents in Salesforce, go together
 
@@ -95,7 +95,7 @@ def sync_week(  # noqa: PLR0913 - what, for which run, and who listens: each nam
 
     Raises:
         Conflict: a guard objects to the plan, or another process is sending this week.
-        InvalidInput: the metrics do not fit the object. OperationFailed: more than LOST_SHARE of the rows were refused or are pending.
+        InvalidInput: the metrics do not fit the object. OperationFailed: more than LOST_SHARE of the rows are not there.
         Throttled, Unavailable, …: Salesforce could not be asked; what it has acknowledged is kept, and the next try goes on from there.
     """
     delivery = _delivery(services, check)
@@ -103,14 +103,15 @@ def sync_week(  # noqa: PLR0913 - what, for which run, and who listens: each nam
     with _alone(services, target, week, needed=not plan_only):
         left = None if plan_only else _settle_left(services, delivery, target, week, report)
         plan = _plan(services, delivery, target, week, metrics)
-        rows, waiting = _rows_to_send(services, target, week, plan, forget=not plan_only)
+        rows, waiting, gone = _rows_to_send(services, target, week, plan)
         if plan_only or run_id is None:
             return _planned(_with_refused(delivery, plan, rows.height, waiting), rows, waiting.height)
         carried = carried_by(services.own, run_id, target, week, left)
         if plan.trips and not override_guards:
             raise _objection(plan, week)
+        forget_gone(services.own, target, week, gone)
         sync = Sync(uuid4(), run_id, target, week)
-        counts = _send(_Sending(services, delivery, sync, _folder(services, sync), report), plan, rows)
+        counts = _send(_Sending(services, delivery, sync, _folder(services, sync), report), plan, rows, waiting=waiting.height)
         outcome = _outcome(plan, counts, waiting.height, _carried_over(services, target, week, metrics, plan, carried))
         _require_little_lost(outcome, week)
         return outcome
@@ -136,12 +137,13 @@ def retry_refused(services: WeeklyServices, week: Week, *, report: Report, check
         ask_again(services.own, target, week)
         _settle_left(services, delivery, target, week, report)
         plan = _plan(services, delivery, target, week, _metrics_of(services, week))
-        rows, _ = _rows_to_send(services, target, week, plan, forget=True)
+        rows, _, gone = _rows_to_send(services, target, week, plan)
+        forget_gone(services.own, target, week, gone)
         rows = rows.filter(pl.col("external_id").is_in([row.external_id for row in waiting]))
         if not rows.height:
             return SyncOutcome()
         sync = Sync(uuid4(), waiting[0].run_id, target, week)
-        counts = _send(_Sending(services, delivery, sync, _folder(services, sync), report), plan, rows)
+        counts = _send(_Sending(services, delivery, sync, _folder(services, sync), report), plan, rows, waiting=None)
         return SyncOutcome(counts.created, counts.updated, refused=counts.refused, pending=counts.undecided)
 
 
@@ -200,16 +202,13 @@ def _plan(services: WeeklyServices, delivery: Delivery, target: str, week: Week,
     )
 
 
-def _rows_to_send(services: WeeklyServices, target: str, week: Week, plan: SyncPlan, *, forget: bool) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The creates and updates of a plan, without those that Salesforce has refused as they are; and these, each with the `reason`.
-
-    forget: whether refused rows that have nothing to be sent any more are to be forgotten.
+def _rows_to_send(services: WeeklyServices, target: str, week: Week, plan: SyncPlan) -> tuple[pl.DataFrame, pl.DataFrame, list[str]]:
+    """The creates and updates of a plan, without those that Salesforce has refused as they are; these, each with the `reason`; and the keys of refused
+    rows that have nothing to be sent any more.
     """
     rows = pl.scan_parquet(plan.rows_path).filter(pl.col("action").is_in([CREATE, UPDATE])).drop("problems").collect()
     refused = list_refused(services.own, target, week)
-    gone = {row.external_id for row in refused} - set(rows["external_id"])
-    if gone and forget:
-        forget_gone(services.own, target, week, sorted(gone))
+    gone = sorted({row.external_id for row in refused} - set(rows["external_id"]))
     waiting = pl.DataFrame(
         [(row.external_id, row.row_hash_hi, row.row_hash_lo, row.message) for row in refused if not row.retry],
         {"external_id": pl.String, **dict.fromkeys(HASH_COLUMNS, pl.Int64), "reason": pl.String},
@@ -217,7 +216,7 @@ def _rows_to_send(services: WeeklyServices, target: str, week: Week, plan: SyncP
     )
     same = ["external_id", *HASH_COLUMNS]
     left = rows.join(waiting, on=same, how="anti", maintain_order="left")
-    return left, rows.select("action", *same).join(waiting, on=same, how="inner").select("action", "external_id", "reason")
+    return left, rows.select("action", *same).join(waiting, on=same, how="inner").select("action", "external_id", "reason"), gone
 
 
 def _with_refused(delivery: Delivery, plan: SyncPlan, sent: int, waiting: pl.DataFrame) -> SyncPlan:
@@ -258,14 +257,14 @@ def _settle_left(services: WeeklyServices, delivery: Delivery, target: str, week
         outcomes = settle_again(delivery, part, rows)
         if outcomes is not None:
             _settle(sending, part, rows, outcomes)
-    _finish(sending, None, 0)
+    _finish(sending, None)
     return sync
 
 
-def _finish(sending: _Sending, plan: SyncPlan | None, pending: int) -> None:
+def _finish(sending: _Sending, plan: SyncPlan | None, *, pending: int = 0, waiting: int = 0) -> None:
     """Tell the lake what was done, and only then that the sync is."""
-    own, sync = sending.services.own, sending.sync
-    write_back(sending.services, sync, list_parts(own, sync), sending.folder, plan=plan, pending=pending, now=datetime.now(UTC))
+    own, sync, now = sending.services.own, sending.sync, datetime.now(UTC)
+    write_back(sending.services, sync, list_parts(own, sync), sending.folder, plan=plan, pending=pending, waiting=waiting, now=now)
     finish_sync(own, sync)
 
 
@@ -278,8 +277,11 @@ def _drop(sending: _Sending, part: Part) -> None:
     drop_part(sending.delivery.own, part)
 
 
-def _send(sending: _Sending, plan: SyncPlan, rows: pl.DataFrame) -> PartCounts:
-    """Send the rows, and those that were locked or never tried again, each time fewer; return what became of them."""
+def _send(sending: _Sending, plan: SyncPlan, rows: pl.DataFrame, *, waiting: int | None) -> PartCounts:
+    """Send the rows, and those that were locked or never tried again, each time fewer; return what became of them.
+
+    waiting: how many more of the week's rows were refused before and are not tried again; None: this is not all else of the week.
+    """
     total, done, reasons = PartCounts(), 0, pl.DataFrame(schema=_REASON)
     for attempt in range(1, ROUNDS + 1):
         undecided: list[pl.DataFrame] = []
@@ -306,7 +308,7 @@ def _send(sending: _Sending, plan: SyncPlan, rows: pl.DataFrame) -> PartCounts:
             sending.delivery.patience.sleep(random.uniform(0.5, 1) * min(30, 2**attempt))  # noqa: S311 - a pause, not a secret
     if rows.height:
         record_pending(sending.services.own, sending.sync, rows, reasons, sending.delivery.mapping)
-    _finish(sending, plan, rows.height)
+    _finish(sending, plan if waiting is not None else None, pending=rows.height, waiting=waiting or 0)
     return replace(total, undecided=rows.height)
 
 
@@ -386,11 +388,17 @@ def _outcome(plan: SyncPlan, counts: PartCounts, waiting: int, carried: Carried)
 
 
 def _require_little_lost(outcome: SyncOutcome, week: Week) -> None:
-    lost = outcome.refused + outcome.pending
+    lost = outcome.invalid + outcome.refused + outcome.pending
     if lost > LOST_SHARE * outcome.rows:
         raise OperationFailed(
-            f"Of {outcome.rows:,} rows of the week {week}, Salesforce has refused {outcome.refused:,}, and {outcome.pending:,} are pending: "
-            f"more than {LOST_SHARE:.0%}.",
-            hint=f"See why with: treadle weekly rejects ls --week-start {week.start}. What was acknowledged is kept.",
-            details={"refused": outcome.refused, "pending": outcome.pending, "created": outcome.created, "updated": outcome.updated},
+            f"Of {outcome.rows:,} rows of the week {week}, {outcome.invalid:,} were not sent, since Salesforce would refuse them, it has refused"
+            f" {outcome.refused:,}, and {outcome.pending:,} are pending: more than {LOST_SHARE:.0%}.",
+            hint=f"See why with: treadle weekly {'plan' if outcome.invalid else 'rejects ls'} {week.options}. What was acknowledged is kept.",
+            details={
+                "invalid": outcome.invalid,
+                "refused": outcome.refused,
+                "pending": outcome.pending,
+                "created": outcome.created,
+                "updated": outcome.updated,
+            },
         )

@@ -28,7 +28,7 @@ from treadle.flows.weekly.stage_files import kept_result
 from treadle.flows.weekly.stages import Done, Engine, Gated, Work
 from treadle.flows.weekly.sync_outcome import counts_of
 from treadle.flows.weekly.timeline import Told, tell
-from treadle.flows.weekly.transform import read_transformed, transform_week
+from treadle.flows.weekly.transform import transform_week
 from treadle.flows.weekly.week import Week, require_begun
 from treadle.settings_weekly import Part
 
@@ -90,6 +90,11 @@ class WeekOutcome:
         if self.refused:
             rows = "row was" if self.refused == 1 else "rows were"
             told.append(f"{self.refused:,} {rows} refused; see why with: treadle weekly rejects ls {self.week.options}")
+        if self.invalid:
+            rows = "row was" if self.invalid == 1 else "rows were"
+            told.append(
+                f"{self.invalid:,} {rows} not sent, since Salesforce would refuse them; see why with: treadle weekly plan {self.week.options}"
+            )
         if self.next_week and self.week != self.next_week and self.week.shares_days_with(self.next_week):
             told.append(f"The checkpoint stays before {self.next_week}: {self.week} is another span, with days of that week.")
         return "\n".join(told) or None
@@ -258,8 +263,8 @@ def _outcome(  # noqa: PLR0913, PLR0917 - what came of it
     finished: Finished | None,
     counts: Mapping[str, Any] | None = None,
 ) -> WeekOutcome:
-    extracted, made, loaded = read_extract(work.folder), read_transformed(work.folder), kept_result(work.folder, Stage.LOAD, Loaded)
-    current = made if made and extracted and made.rows_fetched == extracted.rows_fetched else None
+    extracted, loaded = read_extract(work.folder), kept_result(work.folder, Stage.LOAD, Loaded)
+    current = stages.transformed(work.folder) if extracted else None
     placed = loaded if loaded and current and loaded.events.sha256 == current.events_sha256 else None
     return WeekOutcome(
         run_id,
@@ -304,7 +309,7 @@ def _require_no_less(services: WeeklyServices, week: Week, options: WeekOptions)
 def _skip(work: Work, done: WeeklyRun, options: WeekOptions) -> WeekOutcome:
     """Leave a week alone that is done. What the lake has lost meanwhile is sent again; the checkpoint moves only if that was asked for."""
     services = work.services
-    if not work.local_only and read_transformed(work.folder) and (loaded := stages.load(work).value).uploads:
+    if not work.local_only and stages.transformed(work.folder) and (loaded := stages.load(work).value).uploads:
         message = f"The lake lacked files of the week {work.week}; {loaded.uploads} were sent again."
         tell(services.own, done.run_id, Told(message, "WARNING", Stage.LOAD))
         log.warning("weekly.lake_mended", week=str(work.week), uploads=loaded.uploads)

@@ -31,7 +31,7 @@ from treadle.flows.weekly.stage_files import kept_result
 from treadle.flows.weekly.stages import Done, begin_anew
 from treadle.flows.weekly.state import Ended, NewRun, overlapped
 from treadle.flows.weekly.timeline import Told
-from treadle.flows.weekly.transform import read_transformed
+from treadle.flows.weekly.transform import is_of, read_transformed
 from treadle.flows.weekly.week import Week
 
 log = structlog.get_logger()
@@ -146,7 +146,7 @@ class Recorder:
         folder = self.services.work_folder(self.week)
         made, loaded, extracted = read_transformed(folder), kept_result(folder, Stage.LOAD, Loaded), read_extract(folder)
         counts: dict[str, Any] = {}
-        if made and extracted and made.rows_fetched == extracted.rows_fetched:
+        if made and extracted and is_of(made, extracted):
             counts = {
                 "rows_fetched": made.rows_fetched,
                 "rows_output": made.rows_valid,

@@ -49,7 +49,7 @@ def correlate(rows: pl.DataFrame, succeeded: pl.DataFrame, failed: pl.DataFrame,
         "exact", salesforce_id=pl.lit(None, pl.String), good=pl.lit(None, pl.Boolean), error=_text_of(failed, "sf__Error")
     )
     found = _matched(rows.select("external_id"), pl.concat([good, bad]).unique("exact", keep="first", maintain_order=True))
-    code = pl.col("error").str.extract(r"^([A-Z][A-Z0-9_]*)").fill_null("UNKNOWN")
+    code = pl.col("error").str.extract(r"^([A-Z][A-Z0-9_]{2,})(?::|$)").fill_null("UNKNOWN")
     outcome = (
         pl.when(pl.col("good").is_not_null())
         .then(pl.when("good").then(pl.lit("created")).otherwise(pl.lit("updated")))

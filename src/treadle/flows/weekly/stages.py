@@ -24,7 +24,7 @@ from treadle.flows.weekly.record import RunStatus, Stage
 from treadle.flows.weekly.services import Check, Progress, Report, WeeklyServices
 from treadle.flows.weekly.stage_files import forget_results, inputs_sha256, keep_result, kept_result
 from treadle.flows.weekly.sync_outcome import counts_of, sync_week
-from treadle.flows.weekly.transform import Transformed, read_transformed, transform_week
+from treadle.flows.weekly.transform import Transformed, is_of, read_transformed, transform_week
 from treadle.flows.weekly.week import Week
 
 log = structlog.get_logger()
@@ -124,7 +124,7 @@ def transform(work: Work) -> Done[Transformed]:
 
 def load(work: Work) -> Done[Loaded]:
     """Publish events and rejects on this machine and in the lake."""
-    made = required(read_transformed(work.folder), work, Stage.TRANSFORM)
+    made = required(transformed(work.folder), work, Stage.TRANSFORM)
     events = WeekFile(made.events_path, made.events_sha256, made.events_bytes)
     rejects = WeekFile(made.rejects_path, made.rejects_sha256, made.rejects_bytes)
     known = kept_result(work.folder, Stage.LOAD, Loaded)
@@ -148,7 +148,7 @@ def quality_gate(work: Work) -> Done[Gated]:
     Raises:
         OperationFailed: the week does not pass.
     """
-    made = required(read_transformed(work.folder), work, Stage.TRANSFORM)
+    made = required(transformed(work.folder), work, Stage.TRANSFORM)
     threshold = work.services.settings.reject_threshold_pct
     broken = quality.failed(quality.check_events(pl.scan_parquet(made.events_path), work.week))
     facts = {"reject_rate_pct": float(made.reject_rate_pct), "threshold_pct": threshold, "failed_checks": [check.check for check in broken]}
@@ -200,7 +200,7 @@ def plan(work: Work) -> tuple[MetricsFile, Any]:
 
 def metrics_of(work: Work) -> MetricsFile:
     """The week's metrics, made again unless they are there from the same events."""
-    made = required(read_transformed(work.folder), work, Stage.TRANSFORM)
+    made = required(transformed(work.folder), work, Stage.TRANSFORM)
     types = work.services.settings.spend_types
     inputs = inputs_sha256(_METRICS_VERSION, made.events_sha256, sorted(types))
     kept = None if work.force else kept_result(work.folder, Stage.SYNC, MetricsFile, inputs)
@@ -214,23 +214,36 @@ def metrics_of(work: Work) -> MetricsFile:
 
 def passed_gate(work: Work) -> Gated | None:
     """What the gate decided of the events that are here now. None: it has not, or the threshold is another."""
-    made = read_transformed(work.folder)
+    made = transformed(work.folder)
     gated = kept_result(work.folder, Stage.QUALITY_GATE, Gated, _gate_inputs(made)) if made else None
     return gated if gated and gated.threshold_pct == work.services.settings.reject_threshold_pct else None
+
+
+def transformed(folder: Path) -> Transformed | None:
+    """The judged events that are here. None: there are none, or they are of other pages than those that are here now."""
+    made, extracted = read_transformed(folder), read_extract(folder)
+    return made if made and (extracted is None or is_of(made, extracted)) else None  # pages of old weeks are cleared away
 
 
 def require_before(work: Work, stage: Stage) -> None:
     """Return when the stages before this one were done, with the files that are here.
 
     Raises:
-        Conflict: names the first that was not.
+        Conflict: names the first that was not; or the week has ended since its events were fetched, and the last of them are missing.
     """
     if stage is Stage.EXTRACT:
         return
-    required(read_extract(work.folder), work, Stage.EXTRACT)
+    extracted = required(read_extract(work.folder), work, Stage.EXTRACT)
+    if not is_whole(extracted) and work.services.state.now() >= work.week.closes_at:
+        raise Conflict(
+            f"The events of {work.week} that are here end at {extracted.window_closes:%Y-%m-%d %H:%M} UTC; the week was not over when they were"
+            " fetched, and is now.",
+            hint=f"Fetch the rest, and do all stages with it: treadle weekly run {work.week.options}",
+            details={"week": str(work.week), "fetched_until": extracted.window_closes.isoformat()},
+        )
     if stage is Stage.TRANSFORM:
         return
-    made = required(read_transformed(work.folder), work, Stage.TRANSFORM)
+    made = required(transformed(work.folder), work, Stage.TRANSFORM)
     if stage is Stage.LOAD:
         return
     loaded = kept_result(work.folder, Stage.LOAD, Loaded)

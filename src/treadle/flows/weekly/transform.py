@@ -230,6 +230,11 @@ def _require_acceptable(result: Transformed) -> None:
     )
 
 
+def is_of(made: Transformed, extracted: Extracted) -> bool:
+    """Whether a result was made from these pages, by the rules of this version."""
+    return made.inputs_sha256 == _inputs_sha256(extracted)
+
+
 def _inputs_sha256(extracted: Extracted) -> str:
     return hashlib.sha256(f"{RULES_VERSION} {extracted.sha256}".encode()).hexdigest()
 

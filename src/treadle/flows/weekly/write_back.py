@@ -19,18 +19,26 @@ _CHANGE = pl.List(pl.Struct({"field": pl.String, "old": pl.String, "new": pl.Str
 
 
 def write_back(  # noqa: PLR0913 - each named
-    services: WeeklyServices, sync: Sync, parts: list[Part], folder: Path, *, plan: SyncPlan | None, pending: int, now: datetime
+    services: WeeklyServices,
+    sync: Sync,
+    parts: list[Part],
+    folder: Path,
+    *,
+    plan: SyncPlan | None,
+    pending: int,
+    waiting: int,
+    now: datetime,
 ) -> None:
     """Append what one sync did to the three tables, each once. Safe to repeat.
 
-    parts: all of the sync, settled. folder: where their rows and outcomes are. plan: None for a sync that was taken over from a killed process,
-    of which nobody knows any more how many rows did not change. now: UTC.
+    parts: all of the sync, settled. folder: where their rows and outcomes are. plan: None for a sync that is not of a whole week: refused rows that
+    are tried again, and what was taken over from a killed process. waiting: rows that were refused before, and not tried again. now: UTC.
     """
     changed = _outcomes(folder, parts)
     tables = {
         CHANGELOG: _changelog(changed.filter(pl.col("outcome").is_in(["created", "updated"]))),
         REJECTS: pl.concat([_refused(changed.filter(pl.col("outcome") == "refused")), _blocked(plan)]),
-        SYNC_LOG: _log_line(parts, plan, pending),
+        SYNC_LOG: _log_line(parts, plan, pending, waiting),
     }
     for name, rows in tables.items():
         if rows.height:
@@ -81,9 +89,10 @@ def _blocked(plan: SyncPlan | None) -> pl.DataFrame:
     return problems.select("external_id", refused_by=pl.lit("preflight"), rule="rule", field="field", value="value", reason="reason")
 
 
-def _log_line(parts: list[Part], plan: SyncPlan | None, pending: int) -> pl.DataFrame:
+def _log_line(parts: list[Part], plan: SyncPlan | None, pending: int, waiting: int) -> pl.DataFrame:
     settled = [part for part in parts if part.state == "SETTLED"]
     counts = {name: sum(getattr(part, name) for part in settled) for name in ("created", "updated", "refused")} | {"pending": pending}
+    counts["refused"] += waiting
     known = {"unchanged": plan.unchanged if plan else None, "invalid": plan.blocked if plan else None}
     return pl.DataFrame(
         [{**counts, **known, "parts": len(settled), "plan_digest": plan.digest if plan else None}],
