@@ -271,6 +271,15 @@ def test_events_that_were_judged_from_other_pages_go_no_further(weekly, stage):
         plan_week(weekly, WEEK)
 
 
+def test_a_plan_of_events_that_have_not_passed_the_gate_leaves_what_a_retry_would_send(weekly, open_weekly):
+    run_week(weekly, WEEK, ADA)
+    sent = weekly.work_folder(WEEK) / "metrics.parquet"
+    kept = (sha256(sent), sent.stat().st_mtime_ns)
+    metrics, _ = plan_week(open_weekly(reject_threshold_pct=0.01), WEEK)  # under which the gate has decided nothing yet
+    assert metrics.path != sent
+    assert (sha256(sent), sent.stat().st_mtime_ns) == kept
+
+
 def test_a_stage_with_the_same_inputs_is_not_done_twice(weekly, environment):
     run_stage(weekly, WEEK, Stage.EXTRACT, ADA)
     run_stage(weekly, WEEK, Stage.TRANSFORM, ADA)

@@ -30,7 +30,8 @@ from treadle.flows.weekly.week import Week
 log = structlog.get_logger()
 T = TypeVar("T")
 Engine = Literal["embedded", "spark"]
-METRICS_NAME: Final = "metrics.parquet"
+METRICS_NAME: Final = "metrics.parquet"  # only of events that passed the gate: rows that were refused are sent again from it
+_PLANNED_NAME: Final = "planned_metrics.parquet"
 _METRICS_VERSION: Final = 1  # raise it when the definition of the metrics changes
 
 
@@ -194,7 +195,7 @@ def sync(work: Work, run_id: UUID) -> Done[Any]:
 
 def plan(work: Work) -> tuple[MetricsFile, Any]:
     """What SYNC would do, without doing it."""
-    metrics = metrics_of(work)
+    metrics = metrics_of(work) if passed_gate(work) else _write_metrics(work, _PLANNED_NAME)
     return metrics, sync_week(work.services, work.week, None, metrics, plan_only=True, report=work.report, check=work.check)
 
 
@@ -206,10 +207,15 @@ def metrics_of(work: Work) -> MetricsFile:
     kept = None if work.force else kept_result(work.folder, Stage.SYNC, MetricsFile, inputs)
     if kept and kept.path.is_file() and kept.path.stat().st_size == kept.size_bytes:
         return kept
-    write = cast("Callable[..., MetricsFile]", _spark("write_metrics")) if work.engine == "spark" else write_metrics
-    metrics = write(made.events_path, work.week, work.folder / METRICS_NAME, types)
+    metrics = _write_metrics(work, METRICS_NAME)
     keep_result(work.folder, Stage.SYNC, inputs, metrics)
     return metrics
+
+
+def _write_metrics(work: Work, name: str) -> MetricsFile:
+    made = required(transformed(work.folder), work, Stage.TRANSFORM)
+    write = cast("Callable[..., MetricsFile]", _spark("write_metrics")) if work.engine == "spark" else write_metrics
+    return write(made.events_path, work.week, work.folder / name, work.services.settings.spend_types)
 
 
 def passed_gate(work: Work) -> Gated | None:
