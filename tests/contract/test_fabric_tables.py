@@ -77,6 +77,17 @@ def test_a_csv_file_becomes_a_delta_table_with_the_types_of_its_values(lake):
     assert [(one["name"], one["format"]) for one in listed] == [("abc123", "Delta")]
 
 
+def test_a_list_may_lag_behind_the_newest_table(lake):
+    lake.put("Files/a.csv", "a\n1\n")
+    lake.loaded("zebra", "Files/a.csv")
+    lake.loaded("ape", "Files/a.csv")
+    lake.fabric.sandbox.faults.script("fabric.ListTables", "listing_lag")
+    names = [
+        [one["name"] for one in lake.fabric.get(f"/workspaces/{lake.workspace}/lakehouses/{lake.id}/tables").json()["data"]] for _ in "ab"
+    ]
+    assert names == [["zebra"], ["ape", "zebra"]]
+
+
 def test_the_operation_has_no_result_and_says_where_to_ask(lake):
     lake.put("Files/a.csv", "a\n1\n")
     accepted = lake.load("t", "Files/a.csv")

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.flows.scenario_place import open_place, packed, place
+from tests.flows.scenario_place import SMALL_TELEMETRY, open_place, packed, place, small_telemetry
 from treadle.clients.fabric import ItemId, WorkspaceId
 from treadle.control.jobs.queue import retry_job
 from treadle.errors import NotFound
@@ -33,7 +33,8 @@ def actions(plan):
 
 
 def pending(place, kind, name, mark):
-    record_thing(place.services.documents, Thing("one", place.workspace_id, kind, name, PENDING, mark=mark))
+    graphs = () if kind is Kind.ONTOLOGY else None
+    record_thing(place.services.documents, Thing("one", place.workspace_id, kind, name, PENDING, mark=mark, graphs_before=graphs))
 
 
 def create(place, name, item_type, **facts):
@@ -147,11 +148,153 @@ def test_things_of_one_name_in_two_workspaces_all_go(place):
     assert place.items() == there.items() == {}
 
 
-def test_a_table_that_somebody_made_in_place_of_ours_is_theirs(place):
+def make_table(place):
+    """Somebody loads a table of their own."""
+    lakehouse = ItemId(place.item("Lakehouse"))
+    place.services.lake_of(place.workspace_id, lakehouse).upload("Files/scenarios/one/theirs.csv", b"Name,a\n,1\n,2\n")
+    place.services.fabric.load_table(
+        WorkspaceId(place.workspace_id), lakehouse, "DimCity", path="Files/scenarios/one/theirs.csv", format="Csv"
+    )
+
+
+def table_of(place):
+    (ours,) = [thing for thing in things_of(place.services.documents, place.workspace_id) if thing.kind is Kind.TABLE]
+    return ours
+
+
+def test_a_table_that_somebody_made_minutes_after_ours_was_dropped_is_theirs(place):
+    """Told by the first entry of its Delta log, which is not the one that our load has left."""
+    place.build(shop("one"), scenario_name=None)
+    place.services.lake_of(place.workspace_id, place.item("Lakehouse")).delete_folder("Tables/DimCity")
+    make_table(place)
+    assert actions(place.plan(shop("one"), scenario_name=None))[Kind.TABLE] == ("conflict", "was not made by Treadle")
+    refused = place.work(place.request(shop("one"), scenario_name=None))
+    assert "table lakehouse/DimCity was not made by Treadle" in refused.error_message
+    assert [left.thing.name for left in survey_destroy(place.services, "one").left] == ["lakehouse/DimCity", "lakehouse"]
+    place.build(shop("one"), scenario_name=None, overwrite=True)
+    assert (place.delta_rows(), table_of(place).made) == ({"DimCity": 1}, False)
+    assert place.work(request_destroy(place.services, "one", "ada")).state == "SUCCEEDED"
+    assert place.delta_rows() == {"DimCity": 1}, "what was taken over went with the scenario"
+
+
+def refresh(place):
+    fabric, workspace, graph = place.services.fabric, WorkspaceId(place.workspace_id), ItemId(place.item("GraphModel"))
+    fabric.wait_for_refresh(workspace, graph, fabric.refresh_graph(workspace, graph).job_id, deadline_seconds=60)
+
+
+def test_a_table_that_others_loaded_into_stays_ours(place):
+    """An overwrite keeps the beginning of the log."""
+    place.build(shop("one"), scenario_name=None)
+    make_table(place)
+    assert place.delta_rows() == {"DimCity": 2}
+    told = actions(place.plan(shop("one"), scenario_name=None))
+    assert told[Kind.TABLE] == told[Kind.GRAPH_MODEL] == ("update", "has other content")
+    refresh(place)
+    assert place.query("MATCH (c:City) RETURN count(*) AS n") == [{"n": 0}]  # theirs has no names
+    place.build(shop("one"), scenario_name=None)
+    assert (place.delta_rows(), table_of(place).made) == ({"DimCity": 1}, True)
+    assert place.query("MATCH (c:City) RETURN c.Name AS Name") == [{"Name": "Sydney"}]
+    assert place.plan(shop("one"), scenario_name=None).counts["unchanged"] == 4
+    place.work(request_destroy(place.services, "one", "ada"))
+    assert place.items() == {}
+
+
+def test_a_table_that_no_list_shows_yet_is_not_written_over(place):
+    create(place, "lakehouse", "Lakehouse")
+    make_table(place)
+    job = place.request(shop("one"), scenario_name=None)
+    place.environment.cloud.faults.post([FaultRule("fabric.ListTables", "listing_lag", times=2)])  # for the comparison, and for the loads
+    ended = place.work(job)
+    assert (ended.state, ended.error_details["failed"]["DimCity"]["kind"]) == ("FAILED", "Conflict")
+    assert "table lakehouse/DimCity was not made by Treadle" in ended.error_message
+    assert place.delta_rows() == {"DimCity": 2}
+
+
+def test_a_graph_of_somebody_else_whose_name_fits_is_left_alone(place):
+    """It is empty, as Fabric makes the one that comes with an ontology; but it was there before ours."""
+    theirs = create(place, "ontology_graph_theirs", "GraphModel")
+    place.build(shop("one"), scenario_name=None)
+    record = get_scenario(place.services.documents, "one")
+    assert record.graph_model_id != theirs
+    assert [row["Name"] for row in query_graph(place.services, "one", "MATCH (c:City) RETURN c.Name AS Name").rows] == ["Sydney"]
+    assert place.plan(shop("one"), scenario_name=None).counts == {"create": 0, "update": 0, "unchanged": 4, "conflict": 0}
+    assert place.work(request_destroy(place.services, "one", "ada")).result["left"] == []
+    assert place.items() == {("GraphModel", "ontology_graph_theirs"): theirs}
+
+
+def test_the_graph_of_another_scenario_is_not_taken_because_of_its_name(place):
+    """The first scenario's graph keeps the name of an ontology that is called otherwise by now, or is gone."""
+    place.build(shop("one"), scenario_name=None)
+    graph, old = place.item("GraphModel"), place.item("Ontology")
+    rename(place, old, "towns")
+    tables = packed({"scenario.yaml": b"name: two\n", "graph_schema.yaml": b"vertices:\n  - {label: Road, csv_file: DimRoad.csv, id_column: Name}\n", "data/entities/DimRoad.csv": b"Name\nM1\n"})  # fmt: skip
+    place.build({Slot.GRAPH: tables}, scenario_name=None)
+    first, second = (get_scenario(place.services.documents, name) for name in ("one", "two"))
+    assert first.graph_model_id == graph
+    assert Kind.GRAPH_MODEL not in {loss.kind for loss in first.lost}
+    assert second.graph_model_id not in {graph, None}
+    assert place.work(request_destroy(place.services, "two", "ada")).state == "SUCCEEDED"
+    assert query_graph(place.services, "one", "MATCH (c:City) RETURN c.Name AS Name").rows
+
+
+def rename(place, item_id, name):
+    path = f"/v1/workspaces/{place.workspace_id}/items/{item_id}"
+    place.services.fabric.transport.request("PATCH", path, what="rename it", json={"displayName": name})
+
+
+def test_a_graph_of_somebody_else_does_not_stand_in_for_ours(place):
+    """It was made after our ontology, and reads nothing but our table; ours was deleted by hand."""
+    place.build(shop("one"), scenario_name=None)
+    workspace, ours = WorkspaceId(place.workspace_id), ItemId(place.item("GraphModel"))
+    definition = place.services.fabric.get_item_definition(workspace, ours)
+    theirs = create(place, "ontology_graph_theirs", "GraphModel")
+    place.services.fabric.update_item_definition(workspace, ItemId(theirs), definition)
+    place.services.fabric.delete_item(workspace, ours)
+    assert actions(place.plan(shop("one"), scenario_name=None))[Kind.GRAPH_MODEL] == ("create", "is not there yet")
+    place.build(shop("one"), scenario_name=None)
+    assert get_scenario(place.services.documents, "one").graph_model_id not in {theirs, ours}
+    place.work(request_destroy(place.services, "one", "ada"))
+    assert place.items() == {("GraphModel", "ontology_graph_theirs"): theirs}
+
+
+def test_an_ontology_stays_as_long_as_another_scenario_has_its_graph(place):
+    """With the ontology the graph would go."""
+    place.build(shop("one"), scenario_name=None)
+    graph = next(thing for thing in things_of(place.services.documents, place.workspace_id) if thing.kind is Kind.GRAPH_MODEL)
+    record_thing(place.services.documents, replace(graph, scenario="two"))
+    assert {left.thing.kind: left.reason for left in survey_destroy(place.services, "one").left}[Kind.ONTOLOGY] == "is used by two"
+    assert place.work(request_destroy(place.services, "one", "ada")).state == "SUCCEEDED"
+    assert place.item("GraphModel") == graph.item_id
+
+
+def test_an_ontology_that_is_made_anew_brings_its_graph(place):
+    place.build(shop("one"), scenario_name=None)
+    place.services.fabric.delete_item(WorkspaceId(place.workspace_id), ItemId(place.item("Ontology")))
+    place.build(shop("one"), scenario_name=None)
+    assert get_scenario(place.services.documents, "one").graph_model_id == place.item("GraphModel")
+    place.work(request_destroy(place.services, "one", "ada"))
+    assert place.items() == {}
+
+
+def test_what_another_scenario_has_under_a_name_survives_a_build_that_died_in_its_place(place):
+    """The list did not show it, so the build wrote down that it would make it, and died."""
+    place.build(shop("one"), scenario_name=None)
+    lakehouse = next(thing for thing in things_of(place.services.documents, place.workspace_id) if thing.kind is Kind.LAKEHOUSE)
+    record_thing(
+        place.services.documents,
+        Thing("two", place.workspace_id, Kind.LAKEHOUSE, "lakehouse", PENDING, mark="a1b2", displaced=lakehouse),
+    )
+    assert Kind.LAKEHOUSE not in {thing.kind for thing in survey_destroy(place.services, "two").removed}
+    assert place.work(request_destroy(place.services, "two", "ada")).state == "SUCCEEDED"
+    assert lakehouse in things_of(place.services.documents, place.workspace_id)
+    assert place.work(request_destroy(place.services, "one", "ada")).result["left"] == []
+    assert place.items() == {}
+
+
+def test_a_table_that_somebody_made_in_place_of_one_that_never_came_about_is_theirs(place):
     """Told by its Delta log, which began long after the build had written the table down."""
     place.build(shop("one"), scenario_name=None)
-    (ours,) = [thing for thing in things_of(place.services.documents, place.workspace_id) if thing.kind is Kind.TABLE]
-    record_thing(place.services.documents, replace(ours, noted_at="2026-01-01T00:00:00+00:00"))
+    record_thing(place.services.documents, replace(table_of(place), noted_at="2026-01-01T00:00:00+00:00", first_entry=None))
     assert [(left.thing.name, left.reason) for left in survey_destroy(place.services, "one").left] == [
         ("lakehouse/DimCity", "was made by others, in place of the one that was built"),
         ("lakehouse", "holds what Treadle did not make: table DimCity"),
@@ -161,6 +304,21 @@ def test_a_table_that_somebody_made_in_place_of_ours_is_theirs(place):
     ended = place.work(request_destroy(place.services, "one", "ada"))
     assert {told["kind"] for told in ended.result["left"]} == {"table", "lakehouse"}
     assert place.delta_rows() == {"DimCity": 1}
+
+
+def test_rows_that_somebody_cleared_from_a_kql_table_are_brought_again(place):
+    (name,) = SMALL_TELEMETRY
+    place.build({Slot.TELEMETRY: small_telemetry()})
+    rows = place.kql_rows([name])
+    database = ItemId(place.items()["KQLDatabase", "telemetry"])
+    properties = place.services.fabric.item_properties(WorkspaceId(place.workspace_id), database, "KQLDatabase")
+    place.services.kusto(properties["queryServiceUri"], "telemetry").mgmt(f".clear table {name} data")
+    assert place.kql_rows([name]) == {name: 0}
+    changed = [change for change in place.plan({Slot.TELEMETRY: small_telemetry()}).changes if change.action != "unchanged"]
+    assert [(change.name, str(change.action)) for change in changed] == [(f"telemetry/{name}", "update")]
+    place.build({Slot.TELEMETRY: small_telemetry()})
+    assert place.kql_rows([name]) == rows
+    assert place.plan({Slot.TELEMETRY: small_telemetry()}).counts["update"] == 0
 
 
 def test_a_lakehouse_that_lists_do_not_show_yet_stays_that_of_who_made_it(place):

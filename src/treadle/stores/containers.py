@@ -11,6 +11,7 @@ SCENARIOS: Final = "scenarios"
 THINGS: Final = "scenario-things"
 DOCUMENTS: Final = "scenario-documents"
 CONNECTIONS: Final = "fabric-connections"
+CLAIMS: Final = "scenario-claims"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ CONTAINERS: Final[Mapping[str, Container]] = {
         Container(THINGS, "what a build made in Fabric, for plans and removals"),
         Container(DOCUMENTS, "the index of runbooks, tickets and prompts"),
         Container(CONNECTIONS, "workspaces; which one is active is told by the API of connections", readable=False),
+        Container(CLAIMS, "which job works on a scenario or in a workspace; told by the API of jobs", readable=False),
     )
 }
 

@@ -13,12 +13,14 @@ from treadle.control.jobs.overview import steps_of
 from treadle.control.jobs.queue import list_jobs, list_steps
 from treadle.control.jobs.run import JobContext
 from treadle.errors import Conflict
-from treadle.flows.scenario.asked import CHECKED_SLOTS
+from treadle.flows.scenario.asked import CHECKED_SLOTS, asked_in
 from treadle.flows.scenario.build_graph import build_fabric_graph
 from treadle.flows.scenario.build_telemetry import build_telemetry
 from treadle.flows.scenario.building import Building, building
+from treadle.flows.scenario.claims import claim_for_build
 from treadle.flows.scenario.flow import BUILD, DESTROY
 from treadle.flows.scenario.gremlin_claim import claim_graph
+from treadle.flows.scenario.lakehouse_folders import note_lakehouse
 from treadle.flows.scenario.ontology import ontology_of
 from treadle.flows.scenario.plan import Kind
 from treadle.flows.scenario.records import Loss, ScenarioRecord, TableRecord, find_scenario, save_scenario
@@ -49,6 +51,8 @@ def build_scenario(services: ScenarioServices, context: JobContext) -> JsonValue
     if recorded is None:
         if done:
             _refuse_when_outdated(services, context.job, since=min(step.started_at for step in done))
+        asked = asked_in(context.payload)
+        claim_for_build(services, context, asked.workspace_id, asked.scenario_name)
         with building(services, context) as build:
             for slot in build.slots:
                 _build_slot(build, slot)
@@ -160,6 +164,8 @@ class _Telling:
 def _record(build: Building) -> JsonValue:
     """Write down what the scenario is now: what this build brought, beside what earlier ones did."""
     before = find_scenario(build.services.documents, build.scenario_name)
+    if before and before.lakehouse_id:  # of a record that was written before lakehouses were noted
+        note_lakehouse(build.services.documents, before.name, before.workspace_id, before.lakehouse_id)
     if before and before.workspace_id.lower() != build.workspace.lower():
         before = None  # it is built elsewhere now
     slot = next((slot for slot in CHECKED_SLOTS if slot in build.slots), None)

@@ -12,12 +12,20 @@ from treadle.control.jobs.job import JsonValue
 from treadle.errors import OperationFailed, Unavailable
 from treadle.flows.scenario.building import Building, each_at_once
 from treadle.flows.scenario.definition import Part
-from treadle.flows.scenario.existing import is_made_as, is_made_since, look_at, ontology_graph, table_names
+from treadle.flows.scenario.existing import (
+    is_made_since,
+    look_at,
+    table_known,
+    table_names,
+)
 from treadle.flows.scenario.find_or_create import wait_until_listed
 from treadle.flows.scenario.graph_model import graph_model_parts
+from treadle.flows.scenario.lakehouse_folders import note_lakehouse
 from treadle.flows.scenario.ontology import LakehouseSource
+from treadle.flows.scenario.ontology_graph import came_with_ontology, lost_graphs, ontology_graph
 from treadle.flows.scenario.parquet import write_parquet
 from treadle.flows.scenario.plan import Kind
+from treadle.flows.scenario.table_log import read_log
 from treadle.flows.scenario.wanted import graph_fingerprint, graph_tables, ontology_definition, ontology_fingerprint, schema_of
 
 _SLOT = "graph"
@@ -46,7 +54,7 @@ def make_ontology(build: Building) -> str:
     build.tell(_SLOT, "ontology", f"Ontology {build.names.ontology}", 14)
     build.step("graph.ontology_def", lambda: _define_ontology(build))
     build.tell(_SLOT, "ontology_def", "The ontology is defined", 16)
-    graph = build.step("graph.graph_model", lambda: _find_graph(build, found["graphs_before"]))
+    graph = build.step("graph.graph_model", lambda: _find_graph(build))
     build.made |= {"graph_model_id": graph["graph_model_id"]}
     build.tell(_SLOT, "graph_model", f"Graph model {graph['name']}", 18)
     return str(graph["name"])
@@ -54,9 +62,14 @@ def make_ontology(build: Building) -> str:
 
 def find_lakehouse(build: Building, slot: str) -> None:
     """The lakehouse that the build works with; each slot that needs it has a step for it."""
-    found = build.step(f"{slot}.lakehouse", lambda: {"lakehouse_id": build.find_or_create(Kind.LAKEHOUSE, build.names.lakehouse)})
-    build.made |= found
+    build.made |= build.step(f"{slot}.lakehouse", lambda: _find_lakehouse(build))
     build.tell(slot, "lakehouse", f"Lakehouse {build.names.lakehouse}", 12)
+
+
+def _find_lakehouse(build: Building) -> JsonValue:
+    lakehouse_id = build.find_or_create(Kind.LAKEHOUSE, build.names.lakehouse)
+    note_lakehouse(build.services.documents, build.scenario_name, build.workspace, lakehouse_id)  # before: files go there
+    return {"lakehouse_id": lakehouse_id}
 
 
 def load_tables(build: Building, tables: Sequence[Mapping[str, Any]]) -> None:
@@ -78,22 +91,27 @@ def load_tables(build: Building, tables: Sequence[Mapping[str, Any]]) -> None:
 
 
 class _TablesThere:
-    """The tables that the lakehouse had when this attempt first looked."""
+    """The tables that the lakehouse has: as it listed them when this attempt began, and as its files say, which are there at once."""
 
     def __init__(self, build: Building) -> None:
         self._names = set(table_names(build.services, _lakehouse(build)))
         self._build = build
 
     def has(self, name: str) -> bool:
-        """Whether there was a table of this name."""
+        """Whether there was a table of this name when this attempt began."""
         return name in self._names
+
+    def has_by_now(self, name: str) -> bool:
+        """Whether there is one right now: others may have made it while we were at work."""
+        return self.has(name) or read_log(self._build.lake(), name) is not None
 
     def has_content(self, table: Mapping[str, Any]) -> bool:
         """Whether there is, and an earlier build brought this very content."""
         build, name = self._build, str(table["name"])
-        return self.has(name) and build.has_content(
-            Kind.TABLE, build.names.table(name), build.made["lakehouse_id"], str(table["fingerprint"])
-        )
+        if not self.has(name):
+            return False
+        known = table_known(build.services, build.found, build.names.table(name), build.made["lakehouse_id"])
+        return known.made_by == build.scenario_name and known.fingerprint == table["fingerprint"]
 
 
 def _lakehouse(build: Building) -> Item:
@@ -120,25 +138,31 @@ def _load(build: Building, table: Mapping[str, Any], sent: Mapping[str, Any], th
     name, rows = str(table["name"]), int(table["rows"])
     if "path" not in sent:
         return {"rows": rows, "unchanged": True}
-    lakehouse_id = build.made["lakehouse_id"]
-    if there.has(name):
-        build.refuse_unless_ours(Kind.TABLE, build.names.table(name), lakehouse_id)
-    known = build.found.things.get((Kind.TABLE, build.names.table(name)))
-    made = not there.has(name)
+    lakehouse_id, told = build.made["lakehouse_id"], build.names.table(name)
+    is_there = there.has_by_now(name)
+    if is_there:
+        build.refuse_unless_ours(Kind.TABLE, told, lakehouse_id)
+    known = build.found.things.get((Kind.TABLE, told))
+    made, first = not is_there, None
     if known and known.item_id == lakehouse_id:
-        made = known.made and not (there.has(name) and is_made_since(build.services, known))
-    build.remember(Kind.TABLE, build.names.table(name), lakehouse_id, made=made)  # before: if we die, it is known whose table it is
+        is_ours = not (is_there and is_made_since(build.services, known))
+        made, first = known.made and is_ours, known.first_entry if is_there and is_ours else None
+    build.remember(Kind.TABLE, told, lakehouse_id, made=made, first_entry=first)  # before: if we die, it is known whose table it is
+    build.outdate_graphs()
     build.services.fabric.load_table(
         build.workspace, ItemId(lakehouse_id), name, path=sent["path"], deadline_seconds=build.services.patience.operation
     )
-    build.remember(Kind.TABLE, build.names.table(name), lakehouse_id, str(table["fingerprint"]), made=made)
+    log = read_log(build.lake(), name)
+    entries = (log.first_entry, log.last_entry) if log else (None, None)
+    build.remember(Kind.TABLE, told, lakehouse_id, str(table["fingerprint"]), made=made, first_entry=entries[0], last_entry=entries[1])
     return {"rows": rows}
 
 
 def _find_ontology(build: Building) -> JsonValue:
-    """graphs_before: those that were there before it, none of which can be the one that Fabric makes with it."""
-    graphs = [item.item_id for item in look_at(build.services, build.workspace).of_kind(Kind.GRAPH_MODEL)]
-    return {"ontology_id": build.find_or_create(Kind.ONTOLOGY, build.names.ontology), "graphs_before": graphs}
+    if build.found.find(Kind.ONTOLOGY, build.names.ontology) is None:
+        for thing in lost_graphs(build.found, build.names.ontology, build.scenario_name):
+            build.forget(thing.kind, thing.name)  # it went with the ontology of before; a new one brings another
+    return {"ontology_id": build.find_or_create(Kind.ONTOLOGY, build.names.ontology)}
 
 
 def _define_ontology(build: Building) -> JsonValue:
@@ -158,30 +182,33 @@ def _define_ontology(build: Building) -> JsonValue:
     return {"parts": len(ontology_definition(scenario, source, name))}
 
 
-def _find_graph(build: Building, graphs_before: Sequence[str]) -> JsonValue:
-    """The graph that Fabric made with the ontology, as soon as it shows; one of our own where none does."""
-    before, lakehouse_id = frozenset(graphs_before), str(build.made["lakehouse_id"])
+def _find_graph(build: Building) -> JsonValue:
+    """The graph that Fabric made with the ontology, as soon as it shows; one of our own where none does.
+
+    Raises:
+        Conflict: it is another's, as its ontology was, and may not be taken over.
+    """
+    ontology = Item(build.made["ontology_id"], build.workspace, build.names.ontology, "Ontology")
 
     def look() -> Item | None:
         found = look_at(build.services, build.workspace)
-        return ontology_graph(build.services, found, build.names, lakehouse_id, before=before, overwrite=build.asked.overwrite)
+        return ontology_graph(build.services, found, build.names, str(build.made["lakehouse_id"]), build.scenario_name)
 
     graph = wait_until_listed(look, build.services.patience, build.context.check)
     if graph is None:
         name = build.names.new_graph_model
         return {"graph_model_id": build.find_or_create(Kind.GRAPH_MODEL, name), "name": name, "made": True}
-    thing = build.found.things.get((Kind.GRAPH_MODEL, graph.name))
-    if thing and thing.scenario == build.scenario_name and is_made_as(thing, graph):
-        build.adopt(Kind.GRAPH_MODEL, graph)  # of our own, of an attempt that died
-    elif not build.is_ours(Kind.GRAPH_MODEL, graph.name, graph.item_id):
-        made = build.found.things[Kind.ONTOLOGY, build.names.ontology].made
-        build.remember(Kind.GRAPH_MODEL, graph.name, graph.item_id, made=made)
+    if came_with_ontology(build.found, ontology, graph, build.scenario_name):
+        build.remember(Kind.GRAPH_MODEL, graph.name, graph.item_id, made=True)
+    else:
+        build.adopt(Kind.GRAPH_MODEL, graph)
     return {"graph_model_id": graph.item_id, "name": graph.name}
 
 
 def _define_graph(build: Building, name: str) -> JsonValue:
     if _graph_is_current(build, name):
         return {"unchanged": True}
+    build.refuse_unless_ours(Kind.GRAPH_MODEL, name, build.made["graph_model_id"])
     _let_refresh_end(build)
     scenario = build.scenario(_SLOT)
     tables = graph_tables(scenario)

@@ -27,6 +27,7 @@ from treadle.flows.scenario.telemetry import (
     lake_uri,
     needs_another_table,
     show_columns,
+    show_taken_in,
 )
 from treadle.flows.scenario.wanted import telemetry_tables
 
@@ -82,7 +83,7 @@ def _prepare_tables(build: Building, tables: Sequence[Mapping[str, Any]]) -> Jso
     for table in tables:
         build.context.check()
         name = str(table["name"])
-        if name in there and build.has_content(Kind.KQL_TABLE, build.names.kql_table(name), _database_id(build), str(table["fingerprint"])):
+        if name in there and _is_there(build, kusto, table):
             ready[name] = "unchanged"
             continue
         if name in there:
@@ -95,6 +96,14 @@ def _prepare_tables(build: Building, tables: Sequence[Mapping[str, Any]]) -> Jso
         kusto.mgmt(create_mapping(name, source))
         ready[name] = "ready"
     return ready
+
+
+def _is_there(build: Building, kusto: "KustoClient", table: Mapping[str, Any]) -> bool:
+    """Whether an earlier build brought this very content, and nobody has cleared it away."""
+    name, fingerprint = str(table["name"]), str(table["fingerprint"])
+    if not build.has_content(Kind.KQL_TABLE, build.names.kql_table(name), _database_id(build), fingerprint):
+        return False
+    return not table["rows"] or bool(kusto.mgmt(show_taken_in(name, fingerprint)))
 
 
 def _claim(build: Building, name: str, *, is_there: bool) -> bool:

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, BinaryIO, Final, Literal
+from typing import Any, BinaryIO, Final, Literal, TypedDict, Unpack
 from uuid import uuid4
 
 from treadle.clients.fabric import Item, WorkspaceId
@@ -19,7 +19,9 @@ from treadle.control.jobs.states import FINAL_ERRORS
 from treadle.errors import Conflict, InvalidInput, OperationFailed, TreadleError, Unavailable
 from treadle.flows.scenario.asked import SLOTS, Asked, asked_in, check_scenario_name
 from treadle.flows.scenario.check import Checked, check_scenario
-from treadle.flows.scenario.existing import ITEM_TYPES, PENDING, Workspace, is_made_as, is_made_since, look_at, plan_changes
+from treadle.flows.scenario.claims import claim_for_build
+from treadle.flows.scenario.compare import plan_changes
+from treadle.flows.scenario.existing import ITEM_TYPES, PENDING, Workspace, is_made_as, is_made_since, look_at
 from treadle.flows.scenario.faults import Fault
 from treadle.flows.scenario.find_or_create import NewItem, create_patiently
 from treadle.flows.scenario.plan import Action, Kind
@@ -36,6 +38,16 @@ _SHARED: Final = frozenset({Kind.LAKEHOUSE, Kind.EVENTHOUSE, Kind.KQL_DATABASE})
 _SHOWN: Final = 5
 
 CheckedSlot = Literal["graph", "telemetry"]
+
+
+class _More(TypedDict, total=False):
+    """The members of a Thing that few kinds have."""
+
+    mark: str | None
+    graphs_before: tuple[str, ...] | None
+    displaced: Thing | None
+    first_entry: str | None
+    last_entry: str | None
 
 
 class Building:
@@ -119,6 +131,7 @@ class Building:
         """
         self.tell(slot, "extract", f"Reading {self.archives[slot].file_name}", 1)
         self.extracted[slot] = self.step(f"{slot}.extract", lambda: self._extract(slot))
+        claim_for_build(self.services, self.context, self.asked.workspace_id, self.scenario_name)
         tables: Sequence[Mapping[str, Any]] = self.extracted[slot]["tables"]
         self.tell(slot, "extract", f"{len(tables)} tables, {sum(table['rows'] for table in tables):,} rows", 10)
         return tables
@@ -184,7 +197,7 @@ class Building:
 
     # Things.
 
-    def remember(  # noqa: PLR0913 - what a thing has
+    def remember(
         self,
         kind: Kind,
         name: str,
@@ -192,22 +205,30 @@ class Building:
         fingerprint: str | None = None,
         *,
         made: bool | None = None,
-        mark: str | None = None,
+        **more: Unpack[_More],
     ) -> None:
         """Record a thing as this scenario's, and with another one that had it, that it has it no more.
 
-        made: whether it was not there before; None: as the record said, or yes. mark: of what is about to be made.
+        made: whether it was not there before; None: as the record said, or yes. more: further members of a thing.
         """
         with self._guard:
             before = self.found.things.get((kind, name))
             was_made = before.made if before else True
             made = was_made if made is None else made
+            if before and before.item_id in {item_id, PENDING}:
+                more.setdefault("graphs_before", before.graphs_before)
             noted_at = self.services.own.now().isoformat()
-            thing = Thing(self.scenario_name, self.workspace, kind, name, item_id, fingerprint, made, mark, noted_at)
+            thing = Thing(self.scenario_name, self.workspace, kind, name, item_id, fingerprint, made, noted_at=noted_at, **more)
             if item_id != PENDING:
                 self._note_loss(before)  # before: if we end here, nobody claims what may be lost
             self.found.things[kind, name] = thing
         record_thing(self.services.documents, thing)
+
+    def outdate_graphs(self) -> None:
+        """Right before a table is loaded: no graph of the scenario has its content any more, until it is refreshed."""
+        for thing in [*self.found.things.values()]:
+            if thing.kind is Kind.GRAPH_MODEL and thing.scenario == self.scenario_name and thing.fingerprint:
+                self.remember(thing.kind, thing.name, thing.item_id)
 
     def _note_loss(self, before: Thing | None) -> None:
         if before and before.scenario != self.scenario_name:
@@ -234,7 +255,8 @@ class Building:
             return there.item_id
         new = NewItem(ITEM_TYPES[kind], name, creation_payload, self._pending_mark(kind, name))
         before = self.found.things.get((kind, name))
-        self.remember(kind, name, PENDING, made=True, mark=new.mark)
+        displaced, graphs = self._displaced(before), self._graphs_before(kind, before)
+        self.remember(kind, name, PENDING, made=True, mark=new.mark, displaced=displaced, graphs_before=graphs)
         try:
             item, is_ours = create_patiently(self.services.fabric, self.workspace, new, self.services.patience, self.context.check)
         except FINAL_ERRORS:
@@ -285,6 +307,20 @@ class Building:
         before = self.found.things.get((kind, name))
         is_pending = before is not None and before.scenario == self.scenario_name and before.item_id == PENDING
         return (before.mark if before and is_pending else None) or uuid4().hex
+
+    def _displaced(self, before: Thing | None) -> Thing | None:
+        """What another scenario has under a name that we take, until we have made something there: it may be there after all, and not be listed."""
+        if before is None or before.scenario == self.scenario_name:
+            return before.displaced if before else None
+        return before
+
+    def _graphs_before(self, kind: Kind, before: Thing | None) -> tuple[str, ...] | None:
+        """Of an ontology, the graph models that are there before it is made; an attempt that died has noted them before its own."""
+        if kind is not Kind.ONTOLOGY:
+            return None
+        if before and before.scenario == self.scenario_name and before.item_id == PENDING and before.graphs_before is not None:
+            return before.graphs_before
+        return tuple(item.item_id for item in look_at(self.services, self.workspace).of_kind(Kind.GRAPH_MODEL))
 
     def _put_back(self, kind: Kind, name: str, before: Thing | None) -> None:
         """What was known of a name before we thought that nothing had it."""

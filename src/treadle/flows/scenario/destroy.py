@@ -5,14 +5,16 @@ A job's plan may be hours old when somebody asks for it again, so what it names 
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any
 
 from treadle.clients.fabric import ItemId, WorkspaceId
 from treadle.control.jobs.job import JsonValue, StepState
 from treadle.control.jobs.queue import list_steps
 from treadle.control.jobs.run import JobContext
 from treadle.errors import Conflict, InvalidInput, NotFound, Unavailable
+from treadle.flows.scenario.claims import claim_for_removal
 from treadle.flows.scenario.existing import PENDING, is_made_since, query_uri
+from treadle.flows.scenario.lakehouse_folders import forget_lakehouses, lakehouses_of, remove_folders
 from treadle.flows.scenario.plan import Kind
 from treadle.flows.scenario.records import (
     ScenarioRecord,
@@ -21,18 +23,20 @@ from treadle.flows.scenario.records import (
     forget_scenario,
     forget_thing,
     record_thing,
+    thing_in,
     things_of,
     things_of_scenario,
 )
 from treadle.flows.scenario.schema import Connector
 from treadle.flows.scenario.services import ScenarioServices
 from treadle.flows.scenario.slots import remove_documents
+from treadle.flows.scenario.strangers import CONTAINERS
 from treadle.flows.scenario.survey import (
-    CONTAINERS,
     MADE_SINCE,
+    NOT_MADE,
+    Part,
     Standing,
     existing_in,
-    lakehouses_that_stay,
     standing_in,
     standings_of,
     survey_workspace,
@@ -40,9 +44,10 @@ from treadle.flows.scenario.survey import (
     why_left,
     workspaces_of,
 )
-from treadle.flows.scenario.telemetry import drop_table
+from treadle.flows.scenario.telemetry import drop_ours, drop_table
 
-_FOLDER: Final = "Files/scenarios"
+if TYPE_CHECKING:
+    from treadle.clients.kusto import KustoClient
 
 
 def destroy_scenario(services: ScenarioServices, context: JobContext) -> JsonValue:
@@ -59,18 +64,23 @@ def destroy_scenario(services: ScenarioServices, context: JobContext) -> JsonVal
     def is_done(thing: Thing) -> bool:
         return _step_of(thing, context) in done_before
 
+    claim_for_removal(services, context, name, lambda: workspaces_of(services, name))
     planned = context.step("plan", lambda: _planned(services, name))
     _refuse_when_built_anew(services, name, planned, is_done)
-    kept = [*planned["left"], *_remove_all(services, context, [_thing(told) for told in planned["removed"]], is_done)]
+    spared = _remove_all(services, context, [thing_in(told) for told in planned["removed"]], is_done)
+    for thing in map(thing_in, planned.get("cleared", ())):
+        context.step(_step_of(thing, context, "clear"), lambda thing=thing: _clear_kql_table(services, thing))
     context.step("hand_over", lambda: _hand_over(services, name))
     if planned["gremlin"]:
         context.step("graph", lambda: _remove_gremlin(services, name, context.check))
-    lakehouses = [*planned["lakehouses"], *(told["place"] for told in kept if told["kind"] == Kind.LAKEHOUSE and "place" in told)]
+    lakehouses = [*planned["lakehouses"], *(told["place"] for told in spared if told["kind"] == Kind.LAKEHOUSE)]
     context.step("files", lambda: _remove_files(services, name, lakehouses))
     context.step("records", lambda: _forget(services, name))
-    left = [{member: told[member] for member in ("kind", "name", "reason")} for told in kept]
-    stayed = {(told["kind"], told["name"]) for told in left}
-    removed = [f"{told['kind']} {told['name']}" for told in planned["removed"] if (told["kind"], told["name"]) not in stayed]
+    left = [{member: told[member] for member in ("kind", "name", "reason")} for told in (*planned["left"], *spared)]
+    stayed = {(told["kind"], told["name"], told["place"][0]) for told in spared}
+    removed = [
+        f"{told['kind']} {told['name']}" for told in planned["removed"] if (told["kind"], told["name"], told["workspace_id"]) not in stayed
+    ]
     return {
         "scenario_name": name,
         "removed": removed,
@@ -87,11 +97,18 @@ def _planned(services: ScenarioServices, name: str) -> JsonValue:
     return {
         "removed": [asdict(thing) for part in parts for thing in part.removed],
         "left": [{"kind": left.thing.kind, "name": left.thing.name, "reason": left.reason} for part in parts for left in part.left],
-        "lakehouses": [pair for standing, part in zip(standings, parts, strict=True) for pair in lakehouses_that_stay(standing, part)],
+        "cleared": [asdict(thing) for part in parts for thing in part.cleared],
+        "lakehouses": _lakehouses_that_stay(services, name, parts),
         "gremlin": _is_unclaimed(record, standings),
         "known": [asdict(thing) for thing in things_of_scenario(services.documents, name)],
         "built_by": record.job_id if record else None,
     }
+
+
+def _lakehouses_that_stay(services: ScenarioServices, name: str, parts: Iterable[Part]) -> list[list[str]]:
+    """Lakehouses, with their workspaces, that builds of the scenario worked with, and that do not go with it."""
+    going = {thing.item_id for part in parts for thing in part.removed if thing.kind is Kind.LAKEHOUSE}
+    return [list(place) for place in lakehouses_of(services.documents, name) if place[1] not in going]
 
 
 def _is_unclaimed(record: ScenarioRecord | None, standings: Sequence[Standing]) -> bool:
@@ -106,7 +123,7 @@ def _refuse_when_built_anew(services: ScenarioServices, name: str, planned: Mapp
     Raises:
         Conflict: so it was; the plan is no longer one of the scenario that is there.
     """
-    known = {thing for told in planned.get("known", ()) if not is_done(thing := _thing(told))}
+    known = {thing for told in planned.get("known", ()) if not is_done(thing := thing_in(told))}
     record = find_scenario(services.documents, name)
     if known.issuperset(things_of_scenario(services.documents, name)) and (record is None or record.job_id == planned.get("built_by")):
         return
@@ -120,7 +137,7 @@ def _refuse_when_built_anew(services: ScenarioServices, name: str, planned: Mapp
 def _remove_all(
     services: ScenarioServices, context: JobContext, things: Sequence[Thing], is_done: Callable[[Thing], bool]
 ) -> list[dict[str, Any]]:
-    """Remove one after the other. Returns those that are left after all: kind, name, reason, and the place as `lakehouses_that_stay` has it."""
+    """Remove one after the other. Returns those that are left after all: kind, name, reason, and the place: ids of the workspace and the item."""
     gone: list[Thing] = []
     left: list[dict[str, Any]] = []
     for place, thing in enumerate(things):
@@ -134,17 +151,15 @@ def _remove_all(
     return left
 
 
-def _step_of(thing: Thing, context: JobContext) -> str:
+def _step_of(thing: Thing, context: JobContext, what: str = "remove") -> str:
     """Things of one name may be in several workspaces."""
     elsewhere = "" if thing.workspace_id == context.payload.get("workspace_id") else f"@{thing.workspace_id}"
-    return f"remove:{thing.kind}:{thing.name}{elsewhere}"
+    return f"{what}:{thing.kind}:{thing.name}{elsewhere}"
 
 
 def _remove(services: ScenarioServices, thing: Thing, gone: Sequence[Thing], check: Callable[[], None]) -> JsonValue:
     """Remove one thing, and forget it; or leave it, when it is another's by now. gone: what went before it."""
-    known = next(
-        (each for each in things_of(services.documents, thing.workspace_id) if (each.kind, each.name) == (thing.kind, thing.name)), None
-    )
+    known = _known(services, thing)
     if known is None:
         return {"removed": False}  # by an attempt that died before it could say so
     if reason := _why_left_now(services, thing, known, gone):
@@ -166,6 +181,12 @@ def _remove(services: ScenarioServices, thing: Thing, gone: Sequence[Thing], che
     return {"removed": removed}
 
 
+def _known(services: ScenarioServices, thing: Thing) -> Thing | None:
+    """What our records have of that kind and name in its workspace by now."""
+    there = things_of(services.documents, thing.workspace_id)
+    return next((each for each in there if (each.kind, each.name) == (thing.kind, thing.name)), None)
+
+
 def _why_left_now(services: ScenarioServices, thing: Thing, known: Thing, gone: Sequence[Thing]) -> str | None:
     """As `why_left`, asked right before the removal. thing: as it was planned. known: as our records have it now."""
     if known.scenario != thing.scenario:
@@ -174,7 +195,7 @@ def _why_left_now(services: ScenarioServices, thing: Thing, known: Thing, gone: 
         return "was made anew"
     if thing.kind in CONTAINERS:
         if not known.made:
-            return "was there before the scenario was built"
+            return NOT_MADE
         return MADE_SINCE if is_made_since(services, known) else None
     standing = standing_in(services, thing.scenario, thing.workspace_id)
     item = existing_in(standing, known)
@@ -185,10 +206,28 @@ def _why_left_now(services: ScenarioServices, thing: Thing, known: Thing, gone: 
 
 def _drop_kql_table(services: ScenarioServices, thing: Thing) -> None:
     database, _, table = thing.name.partition("/")
+    _kusto(services, thing, database).mgmt(drop_table(table))
+
+
+def _clear_kql_table(services: ScenarioServices, thing: Thing) -> JsonValue:
+    """Take the rows that builds brought out of a table of others; unless another scenario has it by now, whose rows bear the same tag."""
+    database, _, table = thing.name.partition("/")
+    known = _known(services, thing)
+    if known is None or (known.scenario, known.item_id) != (thing.scenario, thing.item_id):
+        return {"cleared": False}
+    try:
+        _kusto(services, thing, database).mgmt(drop_ours(table))
+    except NotFound:
+        return {"cleared": False}  # the table is gone, or all around it
+    return {"cleared": True}
+
+
+def _kusto(services: ScenarioServices, thing: Thing, database: str) -> "KustoClient":
+    """The database that a table is in. Raises Unavailable as long as Fabric does not say where that is asked."""
     uri = query_uri(services, thing.workspace_id, thing.item_id)
     if not uri:
         raise Unavailable(f"Fabric does not say where the KQL database {database} is asked.", hint="Try again in a moment.")
-    services.kusto(uri, database).mgmt(drop_table(table))
+    return services.kusto(uri, database)
 
 
 def _hand_over(services: ScenarioServices, name: str) -> JsonValue:
@@ -216,21 +255,13 @@ def _remove_gremlin(services: ScenarioServices, name: str, check: Callable[[], N
 
 def _remove_files(services: ScenarioServices, name: str, lakehouses: Iterable[Sequence[str]]) -> JsonValue:
     """The scenario's folder in the lakehouses that stay, and in Treadle's own, with the index of its documents."""
-    for workspace_id, lakehouse_id in lakehouses:
-        try:
-            services.lake_of(workspace_id, lakehouse_id).delete_folder(f"{_FOLDER}/{name}")
-        except NotFound:
-            continue
+    remove_folders(services, name, lakehouses)
     return {"documents": remove_documents(services.lake, services.documents, name)}
 
 
 def _forget(services: ScenarioServices, name: str) -> JsonValue:
     for thing in things_of_scenario(services.documents, name):
         forget_thing(services.documents, thing)
+    forget_lakehouses(services.documents, name)
     forget_scenario(services.documents, name)
     return {}
-
-
-def _thing(told: dict[str, Any]) -> Thing:
-    members: dict[str, Any] = {**told, "kind": Kind(told["kind"])}
-    return Thing(**members)

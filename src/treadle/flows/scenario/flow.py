@@ -16,7 +16,7 @@ from treadle.errors import Conflict, InvalidInput, NotFound
 from treadle.flows.scenario.asked import SLOTS, Asked, asked_payload, check_asked
 from treadle.flows.scenario.faults import Fault
 from treadle.flows.scenario.plan import Action, Change, Existing, Kind, counts
-from treadle.flows.scenario.records import find_scenario, get_scenario, things_of_scenario
+from treadle.flows.scenario.records import find_scenario, get_scenario
 from treadle.flows.scenario.schema import Connector
 from treadle.flows.scenario.services import ScenarioServices
 
@@ -129,11 +129,13 @@ def request_build(
 
 def running_build(services: ScenarioServices, workspace_id: str) -> Job | None:
     """The build or removal that holds a workspace now, or is the next to hold it. None: it is free."""
+    from treadle.flows.scenario.claims import holder_of, workspace  # noqa: PLC0415 - see above
+
     key = workspace_key(workspace_id)
     for state in (JobState.RUNNING, JobState.QUEUED):
         if found := list_jobs(services.own, key=key, state=state, limit=500).jobs:
             return found[-1]  # the oldest, which is the first to run
-    return None
+    return holder_of(services, workspace(workspace_id))  # a removal that reaches into it
 
 
 def plan_destroy(services: ScenarioServices, scenario_name: str) -> tuple[Existing, ...]:
@@ -224,7 +226,9 @@ def _workspace_of(services: ScenarioServices, scenario_name: str) -> tuple[str, 
     record = find_scenario(services.documents, scenario_name)
     if record:
         return record.workspace_id.lower(), record.workspace_name
-    things = things_of_scenario(services.documents, scenario_name)  # a build that never came to its end
-    if not things:
+    from treadle.flows.scenario.survey import workspaces_of  # noqa: PLC0415 - see above
+
+    workspaces = workspaces_of(services, scenario_name)  # a build that never came to its end
+    if not workspaces:
         get_scenario(services.documents, scenario_name)
-    return things[0].workspace_id, ""
+    return workspaces[0], ""

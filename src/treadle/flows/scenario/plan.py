@@ -108,5 +108,11 @@ def _compared(scenario: str, wanted: Wanted, there: Existing, *, overwrite: bool
     if there.made_by == scenario or overwrite:
         if there.made_by == scenario and there.fingerprint == wanted.fingerprint:
             return Action.UNCHANGED, "has this content"
-        return Action.UPDATE, "has other content" if there.made_by == scenario else f"is taken over from {there.made_by or 'somebody else'}"
+        return Action.UPDATE, "has other content" if there.made_by == scenario else _taken_over(there)
     return Action.CONFLICT, f"was made by {there.made_by}" if there.made_by else "was not made by Treadle"
+
+
+def _taken_over(there: Existing) -> str:
+    if there.made_by:
+        return f"is taken over from {there.made_by}"
+    return "is taken over from somebody else" + ("; its rows stay beside ours" if there.kind is Kind.KQL_TABLE else "")

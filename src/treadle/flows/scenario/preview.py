@@ -9,7 +9,8 @@ from typing import BinaryIO, Final, Literal
 from treadle.flows.scenario.asked import CHECKED_SLOTS, Asked, check_scenario_name
 from treadle.flows.scenario.building import differing_names
 from treadle.flows.scenario.check import Checked, check_scenario
-from treadle.flows.scenario.existing import Workspace, look_at, plan_changes
+from treadle.flows.scenario.compare import plan_changes
+from treadle.flows.scenario.existing import Workspace, look_at
 from treadle.flows.scenario.faults import Fault
 from treadle.flows.scenario.flow import BuildPlan
 from treadle.flows.scenario.gremlin_claim import plan_gremlin

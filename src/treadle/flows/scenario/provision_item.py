@@ -15,6 +15,7 @@ from treadle.control.jobs.queue import enqueue
 from treadle.control.jobs.run import JobContext
 from treadle.errors import InvalidInput
 from treadle.flows.scenario.asked import Asked, check_asked
+from treadle.flows.scenario.claims import claim, workspace
 from treadle.flows.scenario.find_or_create import NewItem, create_patiently
 from treadle.flows.scenario.flow import workspace_key
 from treadle.flows.scenario.plan import Kind
@@ -63,6 +64,7 @@ def item_kind(services: Callable[[], ScenarioServices]) -> JobKind:
 def _provide(services: ScenarioServices, context: JobContext) -> JsonValue:
     payload = context.payload
     wish = ItemWish(Kind(payload["kind"]), payload["workspace_id"], payload["workspace_name"], payload["name"])
+    claim(services, context, [workspace(wish.workspace_id)])
     found: Any = context.step(wish.kind, lambda: _find_or_create(services, context, wish))
     made = "was created" if found["created"] else "was there"
     _tell(context, wish, f"The {wish.kind} {wish.name} {made}.", 100)

@@ -119,7 +119,9 @@ class Thing:
     fingerprint: of the content that was brought there; None while that is not whole, or where being there is enough.
     made: whether a build made it; what was there before is not removed with the scenario. mark: of an item that is about to be made, what its
     description will have, so that it is known again; None for what is there. noted_at: when this was written down, in ISO 8601; None: before
-    that was kept.
+    that was kept. graphs_before: of an ontology that a build made, the graph models that were there before it, none of which can be the one that
+    Fabric makes with it; None: nobody looked. displaced: of what is about to be made, what another scenario had under that name until then.
+    first_entry, last_entry: of a table, what its Delta log told when it was loaded, as `TableLog` has it; None: not known.
     """
 
     scenario: str
@@ -131,6 +133,10 @@ class Thing:
     made: bool = True
     mark: str | None = None
     noted_at: str | None = None
+    graphs_before: tuple[str, ...] | None = None
+    displaced: "Thing | None" = None
+    first_entry: str | None = None
+    last_entry: str | None = None
 
 
 def check_scenario_document(document_id: str, body: Mapping[str, Any]) -> None:
@@ -231,8 +237,11 @@ def record_thing(store: DocumentStore, thing: Thing) -> None:
 
 
 def forget_thing(store: DocumentStore, thing: Thing) -> None:
-    """Keep nothing of a thing that was removed. Safe to repeat."""
-    _delete(store, THINGS, _thing_id(thing.workspace_id, thing.kind, thing.name))
+    """Keep nothing of a thing that was removed, or never came about; what it displaced is its scenario's again. Safe to repeat."""
+    if thing.displaced:
+        record_thing(store, thing.displaced)
+    else:
+        _delete(store, THINGS, _thing_id(thing.workspace_id, thing.kind, thing.name))
 
 
 def things_of(store: DocumentStore, workspace_id: str) -> list[Thing]:
@@ -303,12 +312,16 @@ def _scenario_members(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _thing(document: Document) -> Thing:
-    return _read(document, "a thing of a scenario", _thing_members)
+    return _read(document, "a thing of a scenario", thing_in)
 
 
-def _thing_members(body: Mapping[str, Any]) -> Thing:
+def thing_in(body: Mapping[str, Any]) -> Thing:
+    """A thing as JSON has it. Pure. Raises KeyError, TypeError, ValueError or AttributeError for what is none."""
     members: dict[str, Any] = {name: body[name] for name in Thing.__dataclass_fields__ if name in body}
+    graphs, displaced = members.get("graphs_before"), members.get("displaced")
     members["kind"] = Kind(body["kind"])
+    members["graphs_before"] = None if graphs is None else _texts(graphs)
+    members["displaced"] = thing_in(displaced) if displaced else None
     return Thing(**members)
 
 

@@ -1,48 +1,49 @@
-"""What the end of a scenario would remove, last built first, and what it would leave, because others use it or it was there before. Changes nothing."""
+"""What the end of a scenario would remove, last built first, and what it would leave: others use it, it was there before, or it is out of reach.
+
+Changes nothing.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
-from treadle.clients.fabric import ItemId, WorkspaceId
+from treadle.clients.fabric import WorkspaceId
 from treadle.errors import NotFound
-from treadle.flows.scenario.existing import (
-    Workspace,
-    is_made_as,
-    is_made_since,
-    kql_beside_tables,
-    kql_table_names,
-    look_at,
-    query_uri,
-    table_names,
-)
+from treadle.flows.scenario.existing import PENDING, Workspace, is_made_as, is_made_since, look_at
 from treadle.flows.scenario.flow import DestroyPlan, Left
+from treadle.flows.scenario.lakehouse_folders import lakehouses_of
+from treadle.flows.scenario.ontology_graph import others_with_its_graph
 from treadle.flows.scenario.plan import Existing, Kind, plan_removal
-from treadle.flows.scenario.records import ScenarioRecord, Thing, find_scenario, list_scenarios, things_of_scenario
+from treadle.flows.scenario.records import ScenarioRecord, Thing, find_scenario, list_scenarios, things_of, things_of_scenario
 from treadle.flows.scenario.services import ScenarioServices
+from treadle.flows.scenario.strangers import CONTAINERS, strangers_in
 
-CONTAINERS: Final = {Kind.TABLE: Kind.LAKEHOUSE, Kind.KQL_TABLE: Kind.KQL_DATABASE}
 MADE_SINCE: Final = "was made by others, in place of the one that was built"
-_OURS_IN_FILES: Final = frozenset({"scenarios", ".treadle"})
+NOT_MADE: Final = "was there before the scenario was built"
+CLEARED: Final = f"{NOT_MADE}; it stays without the rows that builds brought"
+WORKSPACE_GONE: Final = "was in a workspace that is gone, or that Treadle can no longer see"
 _SHOWN: Final = 5
+_WITHOUT_ITEM: Final = frozenset({*CONTAINERS, Kind.GREMLIN_GRAPH})
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A scenario's things in one workspace, and what is there."""
+    """A scenario's things in one workspace, and what is there. is_gone: the workspace is not; nothing is there."""
 
     scenario: str
     record: ScenarioRecord | None
     found: Workspace
     others: tuple[ScenarioRecord, ...]  # in the same workspace
+    is_gone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Of one workspace: what goes, in that order, and what stays."""
+    """Of one workspace: what goes, in that order, and what stays. cleared: of that, what loses the rows that builds brought beside others'."""
 
     removed: tuple[Thing, ...]
     left: tuple[Left, ...]
+    cleared: tuple[Thing, ...] = ()
 
 
 def survey(services: ScenarioServices, scenario_name: str) -> DestroyPlan:
@@ -68,7 +69,27 @@ def survey_workspace(services: ScenarioServices, standing: Standing) -> Part:
             left.append(Left(item, reason))
         else:
             going.append(replace(standing.found.things[item.kind, item.name], item_id=item.item_id))
-    return Part(tuple(going), (*left, *_only_used(standing, going)))
+    staying = [standing.found.things[each.thing.kind, each.thing.name] for each in left]
+    cleared = tuple(thing for thing in staying if _has_rows_of_others(thing))
+    return Part(tuple(going), (*left, *_out_of_reach(standing), *_only_used(standing, going)), cleared)
+
+
+def _has_rows_of_others(thing: Thing) -> bool:
+    """Whether builds brought rows beside those that were there: to a table of a lakehouse they bring them in place of those."""
+    return thing.kind is Kind.KQL_TABLE and not thing.made
+
+
+def _out_of_reach(standing: Standing) -> Iterator[Left]:
+    """What was in a workspace that is gone; it may be there, where the workspace has only been taken from our sight."""
+    if not standing.is_gone:
+        return
+    known = [
+        Existing(thing.kind, thing.name, thing.item_id, thing.fingerprint, thing.scenario)
+        for thing in standing.found.things.values()
+        if thing.item_id != PENDING and thing.kind is not Kind.GREMLIN_GRAPH
+    ]
+    for item in plan_removal(standing.scenario, known):
+        yield Left(item, WORKSPACE_GONE)
 
 
 def standings_of(services: ScenarioServices, name: str) -> list[Standing]:
@@ -80,21 +101,37 @@ def standings_of(services: ScenarioServices, name: str) -> list[Standing]:
 
 
 def workspaces_of(services: ScenarioServices, name: str) -> list[str]:
-    """Every workspace that the scenario's builds went to, the one of its record first."""
+    """Every workspace that the scenario's builds went to, the one of its record first, then those of its things, then those of files alone."""
     record = find_scenario(services.documents, name)
-    things = things_of_scenario(services.documents, name)
-    return list(dict.fromkeys([*([record.workspace_id.lower()] if record else []), *(thing.workspace_id for thing in things)]))
+    things = [thing.workspace_id for thing in things_of_scenario(services.documents, name)]
+    files = [workspace for workspace, _ in lakehouses_of(services.documents, name)]
+    return list(dict.fromkeys([*([record.workspace_id.lower()] if record else []), *things, *files]))
 
 
 def standing_in(services: ScenarioServices, name: str, workspace: str) -> Standing:
-    """The scenario in one workspace, as it is now."""
+    """The scenario in one workspace, as it is now. Raises PermissionDenied."""
     record = find_scenario(services.documents, name)
+    found = _look_if_there(services, workspace)
     return Standing(
         name,
         record if record and record.workspace_id.lower() == workspace else None,
-        look_at(services, workspace),
+        found or Workspace(workspace, (), {(thing.kind, thing.name): thing for thing in things_of(services.documents, workspace)}),
         tuple(other for other in list_scenarios(services.documents) if other.name != name and other.workspace_id.lower() == workspace),
+        is_gone=found is None,
     )
+
+
+def _look_if_there(services: ScenarioServices, workspace: str) -> Workspace | None:
+    """None: the workspace is gone. Fabric has to say so twice, and in its own words: an address that is wrong finds nothing, either."""
+    try:
+        return look_at(services, workspace)
+    except NotFound:
+        try:
+            services.fabric.get_workspace(WorkspaceId(workspace))
+        except NotFound as error:
+            if error.details.get("error_code"):
+                return None
+        raise
 
 
 def existing_in(standing: Standing, thing: Thing) -> Existing | None:
@@ -114,12 +151,13 @@ def why_left(services: ScenarioServices, standing: Standing, item: Existing, goi
     """Why a thing of the scenario stays, in words; None: it goes. going: what goes before it."""
     thing = standing.found.things[item.kind, item.name]
     if not thing.made:
-        return "was there before the scenario was built"
+        return CLEARED if _has_rows_of_others(thing) else NOT_MADE
     if is_made_since(services, thing):
         return MADE_SINCE
     if users := users_of(standing, item):
         return f"is used by {', '.join(users)}"
-    if strangers := sorted(_strangers(services, standing, item, going)):
+    container = next(each for each in standing.found.items if each.item_id == item.item_id) if item.kind not in _WITHOUT_ITEM else None
+    if container and (strangers := strangers_in(services, standing.found, standing.scenario, container, going)):
         more = ", …" if len(strangers) > _SHOWN else ""
         return f"holds what Treadle did not make: {', '.join(strangers[:_SHOWN])}{more}"
     return None
@@ -133,48 +171,13 @@ def users_of(standing: Standing, item: Existing) -> list[str]:
         for thing in standing.found.things.values()
         if thing.scenario != standing.scenario and CONTAINERS.get(thing.kind) is item.kind and thing.item_id == item.item_id
     }
+    if item.kind is Kind.ONTOLOGY:
+        users |= others_with_its_graph(standing.found, standing.found.things[item.kind, item.name])
     return sorted(users)
 
 
 def _items_of(record: ScenarioRecord) -> set[str | None]:
     return {record.lakehouse_id, record.ontology_id, record.graph_model_id, record.eventhouse_id, record.kql_database_id}
-
-
-def _strangers(services: ScenarioServices, standing: Standing, item: Existing, going: Sequence[Thing]) -> Iterator[str]:
-    """What is in a container that nobody of us put there, or that we leave."""
-    gone = {name for kind in CONTAINERS for name in _tables_of(going, kind, item.item_id)}
-    if item.kind is Kind.LAKEHOUSE:
-        yield from (f"table {name}" for name in table_names(services, _item(standing, item)) if name not in gone)
-        lake = services.lake_of(standing.found.workspace_id, item.item_id)
-        yield from (f"Files/{folder.name}" for folder in lake.list_folders("Files") if folder.name not in _OURS_IN_FILES)
-        yield from (f"Files/scenarios/{folder.name}" for folder in lake.list_folders("Files/scenarios") if folder.name != standing.scenario)
-        yield from (file.path for file in lake.list_files("Files"))
-    elif item.kind is Kind.KQL_DATABASE and not query_uri(services, standing.found.workspace_id, item.item_id):
-        yield "what Fabric does not show just now"
-    elif item.kind is Kind.KQL_DATABASE:
-        yield from (f"table {name}" for name in kql_table_names(services, _item(standing, item)) if name not in gone)
-        yield from kql_beside_tables(services, _item(standing, item))
-    elif item.kind is Kind.EVENTHOUSE:
-        yield from _databases_of_others(services, standing, item, going)
-
-
-def _tables_of(going: Sequence[Thing], kind: Kind, item_id: str) -> set[str]:
-    """The tables of one lakehouse or database that go."""
-    return {thing.name.partition("/")[2] for thing in going if thing.kind is kind and thing.item_id == item_id}
-
-
-def _databases_of_others(services: ScenarioServices, standing: Standing, item: Existing, going: Sequence[Thing]) -> Iterator[str]:
-    """Databases of the eventhouse that stay, but for its own, if that is empty."""
-    leaving = {each.item_id for each in going if each.kind is Kind.KQL_DATABASE}  # its tables have its id, too, and may go without it
-    for database in standing.found.of_kind(Kind.KQL_DATABASE):
-        if database.item_id in leaving:
-            continue
-        properties = services.fabric.item_properties(WorkspaceId(database.workspace_id), ItemId(database.item_id), database.type)
-        if str(properties.get("parentEventhouseItemId") or item.item_id).lower() != item.item_id:
-            continue  # it is another's; one of which Fabric does not say whose it is may be this one's
-        staying = set(kql_table_names(services, database)) - _tables_of(going, Kind.KQL_TABLE, database.item_id)
-        if database.name != item.name or staying or kql_beside_tables(services, database):
-            yield f"database {database.name}"
 
 
 def _only_used(standing: Standing, going: Sequence[Thing]) -> Iterator[Left]:
@@ -196,16 +199,4 @@ def _only_used(standing: Standing, going: Sequence[Thing]) -> Iterator[Left]:
             continue  # it is gone, or goes with its eventhouse
         known = standing.found.known(kind, item.name, item.item_id)
         if known.made_by != standing.scenario:
-            yield Left(known, f"belongs to {known.made_by}" if known.made_by else "was there before the scenario was built")
-
-
-def _item(standing: Standing, there: Existing) -> Any:
-    return next(item for item in standing.found.of_kind(there.kind) if item.item_id == there.item_id)
-
-
-def lakehouses_that_stay(standing: Standing, part: Part) -> list[list[str]]:
-    """Lakehouses that stay, with their workspace, and have a folder of this scenario."""
-    lakehouse_id = standing.record.lakehouse_id if standing.record else None
-    if lakehouse_id is None or any(thing.kind is Kind.LAKEHOUSE and thing.item_id == lakehouse_id for thing in part.removed):
-        return []
-    return [[standing.found.workspace_id, lakehouse_id]]
+            yield Left(known, f"belongs to {known.made_by}" if known.made_by else NOT_MADE)

@@ -61,9 +61,22 @@ def ingest_file(name: str, uri: str, fingerprint: str) -> str:
     return f".ingest into table {quoted_name(name)} (h{quoted_text(uri)}) with ({told})"
 
 
+def show_taken_in(name: str, fingerprint: str) -> str:
+    """Ask for the extents of a table that hold this content; none when its rows were cleared, or the table was made anew."""
+    return f".show table {quoted_name(name)} extents where tags has {quoted_text(f'ingest-by:{fingerprint}')}"
+
+
 def drop_older(name: str, fingerprint: str) -> str:
     """Forget what earlier builds took in, but not this content. Safe to repeat."""
     return f".drop extents <| .show table {quoted_name(name)} extents where tags has {quoted_text(OURS)} and tags !has {quoted_text(f'ingest-by:{fingerprint}')}"
+
+
+def drop_ours(name: str) -> str:
+    """Forget all that builds took in, and nothing else: extents with another set of `drop-by:` tags, or with none, are never merged with ours.
+
+    Safe to repeat. Source: Kusto, extent tags.
+    """
+    return f".drop extents <| .show table {quoted_name(name)} extents where tags has {quoted_text(OURS)}"
 
 
 def drop_table(name: str) -> str:

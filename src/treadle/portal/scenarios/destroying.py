@@ -21,7 +21,7 @@ def confirm_destroy(name: str) -> None:
         components.facts([("Scenario", name), ("Environment", services().environment), ("Recorded as", current().name)])
         _removed(plan)
         if plan.left:
-            st.markdown("**This stays**, because others use it or it was there before:")
+            st.markdown("**This stays**, or is out of reach:")
             st.dataframe(left_rows(plan), hide_index=True, height="content", key="scenario-destroy-left", alt="What stays, and why")
         st.caption("This cannot be undone; the archives can be uploaded again.")
         typed = st.text_input(f"Type {words.plain(name)} to go on", key="scenario-destroy-name", autocomplete="off")

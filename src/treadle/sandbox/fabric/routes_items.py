@@ -109,6 +109,8 @@ def list_tables(cloud: FabricCloud, call: Call) -> Answer:
         raise invalid("The operation is not supported for a lakehouse with schemas.", "UnsupportedOperationForSchemasEnabledLakehouse")
     folder = cloud.shop.lake.path_of(row["workspace_id"], row["id"]) / "Tables"
     names = sorted(path.name for path in folder.iterdir() if (path / "_delta_log").is_dir()) if folder.is_dir() else []
+    if names and (fault := cloud.shop.faults.take("listing_lag", call.operation)):
+        names = sorted(sorted(names, key=lambda name: (folder / name).stat().st_ctime)[: -int(fault.args.get("hidden", 1))])
     root = f"abfss://{row['workspace_id']}@onelake.dfs.fabric.microsoft.com/{row['id']}/Tables"
     tables = [
         {"seq": number, "type": "Managed", "name": name, "location": f"{root}/{name}", "format": "Delta"}
