@@ -91,7 +91,7 @@ def edge_table(alias, source, source_columns, target_columns, **more):
 
 def graph_definition():
     person = columns(id="id", name="full_name", age="age", height="height", active="active", born="born")
-    friends = {"operator": "NotEqual", "columnName": "kind", "value": "foe"}
+    friends = {"operator": "Equal", "columnName": "kind", "value": "friend"}
     return {
         "nodeTables": [
             {"id": "1", "nodeTypeAlias": "P", "dataSourceName": "person", "propertyMappings": person},

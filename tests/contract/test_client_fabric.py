@@ -77,6 +77,7 @@ SAFE_CALLS = {
     "fabric.ListWorkspaces": lambda client, *_: client.list_workspaces(),
     "fabric.GetWorkspace": lambda client, place, _: client.get_workspace(place.workspace),
     "fabric.ListItems": lambda client, place, _: client.list_items(place.workspace, "DataPipeline"),
+    "fabric.GetItem": lambda client, place, _: client.get_item(place.workspace, place.pipeline),
     "fabric.GetItemDefinition": lambda client, place, _: client.get_item_definition(place.workspace, place.pipeline),
     "fabric.UpdateItemDefinition": lambda client, place, _: client.update_item_definition(
         place.workspace, place.pipeline, {"pipeline-content.json": b"{}"}

@@ -7,6 +7,7 @@ import json
 import ssl
 import subprocess
 import sys
+from collections import Counter
 
 import httpx2
 import psutil
@@ -86,6 +87,98 @@ def graph(running_sandbox):
         ("MATCH (p:Person) LET q = p FILTER q.id = 1 RETURN q.name", [["Ann"]]),
         ("MATCH (a)<-[e:knows]-{2}(b {id: 2}) RETURN a.name", [["Ann"]]),
         ("MATCH (p:Person) RETURN count(p.age), min(p.name), max(p.name), count(DISTINCT p.active)", [[3, "Ann", "Dee", 2]]),
+        (
+            "MATCH (p:Person) OPTIONAL MATCH (p)-[:lives_in]->(c) RETURN p.name, c.name AS town, c IS NULL AS none ORDER BY town, p.name",
+            [["Dee", None, True], ["Ann", "Oslo", False], ["Cid", "Oslo", False], ["Bob", "Rome", False]],
+        ),
+        (
+            "MATCH (p:Person) OPTIONAL MATCH (p)-[:lives_in]->(c) RETURN p.name ORDER BY c.name DESC, p.name",
+            [["Bob"], ["Ann"], ["Cid"], ["Dee"]],
+        ),
+        (
+            "MATCH (p:Person) OPTIONAL MATCH (p)-[:lives_in]->(c:City) WHERE c.name = 'Rome' RETURN p.name, c.population AS n ORDER BY p.name",
+            [["Ann", None], ["Bob", 2_800_000], ["Cid", None], ["Dee", None]],
+        ),
+        (
+            "MATCH (p:Person) OPTIONAL MATCH (p)-[k:knows]->(q) RETURN p.name, count(*) AS r, count(q) AS n, count(DISTINCT q) AS d, sum(k.since) AS s ORDER BY p.name",
+            [["Ann", 2, 2, 1, 4008], ["Bob", 1, 1, 1, 2002], ["Cid", 1, 1, 1, 2003], ["Dee", 1, 0, 0, None]],
+        ),
+        (
+            "MATCH (p:Person) OPTIONAL MATCH (p)-[:lives_in]->(c) OPTIONAL MATCH (c)-[:part_of]->(l) RETURN p.name, l.name AS land ORDER BY p.name",
+            [["Ann", "Norway"], ["Bob", "Italy"], ["Cid", "Norway"], ["Dee", None]],
+        ),
+        ("MATCH (p:Person) OPTIONAL MATCH (p)-[:lives_in]->(c) MATCH (c)-[:part_of]->(l) RETURN count(*)", [[3]]),
+        (
+            "MATCH (p:Person) OPTIONAL MATCH (p)-[:lives_in]->(c) FILTER c IS NULL RETURN p.name, labels(c) AS l, c.name",
+            [["Dee", None, None]],
+        ),
+        ("MATCH (p) OPTIONAL MATCH (p:City) RETURN labels(p)[0] AS l, count(*) AS n ORDER BY n, l", [["Person", 4], ["Place", 4]]),
+        (
+            "MATCH (p:Person {id: 1}), (q:Person {id: 3})-[:knows]->(p) OPTIONAL MATCH (p)-[k:knows]->(q) RETURN p.name, q.name, k",
+            [["Ann", "Cid", None]],
+        ),
+        ("OPTIONAL MATCH (p:Person {name: 'Zoe'}) RETURN p, p.name, count(*) AS n", [[None, None, 1]]),
+        ("MATCH (p:Person) OPTIONAL MATCH (p)-[:knows&lives_in]->(q) RETURN count(*) AS n, count(q) AS m", [[4, 0]]),
+        (
+            "MATCH (p:Person) OPTIONAL MATCH t = (p)-[e:knows]->{2}(q {name: 'Cid'}) RETURN p.name, path_length(t) AS l, size(e) AS n, count(e) AS c, sum(e.since) AS s, max(e.since) AS m, t IS NULL AS none ORDER BY p.name, s",
+            [
+                ["Ann", 2, 2, 2, 4003, 2002, False],
+                ["Ann", 2, 2, 2, 4009, 2007, False],
+                ["Bob", None, None, 0, None, None, True],
+                ["Cid", None, None, 0, None, None, True],
+                ["Dee", None, None, 0, None, None, True],
+            ],
+        ),
+        (
+            "MATCH (p:Person)-[e:knows]->{0,1}(q) RETURN p.name, sum(e.since) AS s, min(e.since) AS m ORDER BY p.name, s LIMIT 2",
+            [["Ann", None, None], ["Ann", 2001, 2001]],
+        ),
+        ("MATCH (p:Person) WHERE EXISTS { (p)-[:lives_in]->(:City {name: 'Oslo'}) } RETURN p.name ORDER BY p.name", [["Ann"], ["Cid"]]),
+        ("MATCH (p:Person) WHERE NOT EXISTS { MATCH (p)-[:lives_in]->(c) } RETURN p.name", [["Dee"]]),
+        ("MATCH (p:Person) FILTER EXISTS ((p)-[k:knows]->() WHERE k.since > 2003) RETURN p.name", [["Ann"]]),
+        (
+            "MATCH (p:Person) RETURN p.name, EXISTS { (q:Person) WHERE q.age > p.age } AS younger ORDER BY p.name",
+            [["Ann", True], ["Bob", True], ["Cid", False], ["Dee", False]],
+        ),
+        ("MATCH (p:Person) WHERE EXISTS { (q:Person {name: 'Bob'}) WHERE p = q } RETURN p.name", [["Bob"]]),
+        (
+            "MATCH (p:Person) WHERE EXISTS { (p)-[:knows]->(q) WHERE EXISTS { (q)-[:lives_in]->(c), (c)-[:part_of]->({name: 'Italy'}) } } RETURN p.name",
+            [["Ann"]],
+        ),
+        ("MATCH (p:Person) OPTIONAL MATCH (p)-[:lives_in]->(c) FILTER NOT EXISTS { (c)-[:part_of]->() } RETURN p.name", [["Dee"]]),
+        (
+            "MATCH (p:Person) OPTIONAL MATCH (p)-[:knows]->(q) WHERE EXISTS { (q)-[:lives_in]->({name: 'Rome'}) } RETURN p.name, count(q) AS n ORDER BY n DESC LIMIT 2",
+            [["Ann", 2], ["Bob", 0]],
+        ),
+        (
+            "MATCH (p:Person) WHERE p.name = 'Dee' OR EXISTS { t = (p)-[:knows]->{1,3}(q) WHERE path_length(t) = 2 AND q.name = 'Ann' } RETURN p.name ORDER BY p.name",
+            [["Bob"], ["Dee"]],
+        ),
+        ("MATCH (p:Person) RETURN EXISTS { (q)-[:lives_in]->(p) } AS q, count(*) AS n", [[False, 4]]),
+        ("MATCH (p:Person) LET q = 1 FILTER EXISTS { (p)-[k:knows]->(x) WHERE k.since = 2002 } RETURN p.name, q", [["Bob", 1]]),
+        (
+            "MATCH (p:Person) RETURN p.name, CASE WHEN p.age > 35 THEN 'old' WHEN p.age <= 35 THEN 'young' END AS a, CASE p.id WHEN 1, 2 THEN 'x' WHEN NULL THEN 'n' ELSE 'y' END AS b ORDER BY p.name",
+            [["Ann", "young", "x"], ["Bob", "old", "x"], ["Cid", None, "y"], ["Dee", "old", "y"]],
+        ),
+        (
+            "MATCH (p:Person) RETURN CASE p.age WHEN NULL THEN 'null' WHEN 30 THEN 'thirty' ELSE 'else' END AS a, count(*) AS n ORDER BY n",
+            [["thirty", 1], ["else", 3]],
+        ),
+        (
+            "MATCH (p:Person) RETURN sum(CASE WHEN EXISTS { (p)-[:lives_in]->() } THEN 1 ELSE 0 END) AS n, count(CASE WHEN p.active THEN 1 END) AS m",
+            [[3, 2]],
+        ),
+        (
+            "MATCH (p:Person) RETURN CASE WHEN p.id = 1 THEN p.id WHEN p.id = 2 THEN 2.5 WHEN p.id = 3 THEN p.height ELSE NULL END AS n ORDER BY p.id",
+            [[1.0], [2.5], ["NaN"], [None]],
+        ),
+        ("OPTIONAL MATCH (p:Person {id: 9})-[k:knows]->() RETURN labels(p) AS p, labels(k) AS k", [[None, None]]),
+        ("MATCH (p:Person) RETURN p.name ORDER BY CASE p.name WHEN 'Cid' THEN 0 ELSE 1 END, p.name LIMIT 2", [["Cid"], ["Ann"]]),
+        (
+            "MATCH (p:Person) LET a = CASE WHEN p.age IS NULL THEN CASE WHEN p.active THEN 1 ELSE 2 END ELSE 3 END RETURN a, count(*) AS n ORDER BY a",
+            [[2, 1], [3, 3]],
+        ),
+        ("MATCH (p:Person)-[:knows]->(q:Person) LET r = CASE WHEN p.id < q.id THEN p ELSE q END RETURN count(DISTINCT r) AS n", [[2]]),
     ],
 )
 def test_a_query_finds_what_it_asks_for(graph, query, rows):
@@ -105,7 +198,34 @@ def test_a_query_finds_what_it_asks_for(graph, query, rows):
         ("MATCH (p)-[:knows]->*(q) RETURN p", "42001", "line 1, column 21", "quantifier"),
         ("MATCH (p)-[:knows*1..3]->(q) RETURN p", "42001", "line 1, column 18", "not GQL"),
         ("MATCH (p:Person), (c:City) RETURN p", "42001", "line 1, column 19", "disconnected"),
-        ("OPTIONAL MATCH (p) RETURN p", "42001", "line 1, column 1", "OPTIONAL is not supported"),
+        ("OPTIONAL (p) RETURN p", "42001", "line 1, column 10", "'MATCH' was expected"),
+        ("MATCH (p:Person) OPTIONAL MATCH (c:City) RETURN p", "42001", "line 1, column 33", "disconnected"),
+        ("MATCH (p:Person) OPTIONAL MATCH (p)-[:nothing]->(q) RETURN p", "G2000", "line 1, column 39", "does not match any edge type"),
+        (
+            "MATCH (p:Person) OPTIONAL MATCH (p)-[:lives_in]->(c:City) RETURN c.nope",
+            "42001",
+            "line 1, column 67",
+            "Property 'nope' does not exist",
+        ),
+        ("MATCH (p:Person) WHERE EXISTS { (p)-[:knows]->(q) } RETURN q", "42001", "line 1, column 60", "'q' is not defined"),
+        ("MATCH (p:Person) WHERE EXISTS { (p)-[:knows]->(q), (c:City) } RETURN p", "42001", "line 1, column 52", "disconnected"),
+        ("MATCH (p:Person) WHERE EXISTS { (p)-[:knows]->(q) WHERE q.nope = 1 } RETURN p", "42001", "line 1, column 58", "Property 'nope'"),
+        (
+            "MATCH (p:Person) WHERE EXISTS { MATCH (p)-[:knows]->(q) RETURN q } RETURN p",
+            "42001",
+            "line 1, column 57",
+            "EXISTS takes patterns",
+        ),
+        ("MATCH (p:Person) WHERE EXISTS { MATCH (p)-->(q) MATCH (q)-->(r) } RETURN p", "42001", None, "expected"),
+        ("MATCH (p:Person) WHERE EXISTS { (p)-[:knows]->(q) WHERE count(*) > 1 } RETURN p", "42001", "line 1, column 57", "is for RETURN"),
+        ("MATCH (p)-[:knows WHERE EXISTS { (p) }]->{1,2}(q) RETURN p", "42001", "line 1, column 25", "quantified edge"),
+        ("MATCH (p:Person) RETURN CASE p.id THEN 1 END AS x", "42001", "line 1, column 35", "'WHEN' was expected"),
+        ("MATCH (p:Person) RETURN CASE WHEN TRUE THEN 1 AS x", "42001", "line 1, column 47", "'END' was expected"),
+        ("MATCH (p)-[k:knows]->(q) RETURN CASE WHEN TRUE THEN p ELSE k END AS x", "42001", "line 1, column 33", "chooses among"),
+        ("MATCH (p)-[k:knows]->(q) RETURN coalesce(p, p.name) AS x", "42001", "line 1, column 33", "chooses among"),
+        ("RETURN " + "CASE " * 25 + "1" + " WHEN 1 THEN 1 WHEN 2 THEN 2 END" * 25 + " AS x", "42001", None, "too large"),
+        ("RETURN " + "CASE WHEN " * 200 + "TRUE" + " THEN TRUE END" * 200 + " AS x", "42001", None, "nested"),
+        ("MATCH (p) WHERE " + "EXISTS { (p) WHERE " * 200 + "TRUE" + " }" * 200 + " RETURN p", "42001", None, "nested"),
         ("MATCH (p:Person) RETURN p.name, p.name", "42001", "line 1, column 18", "Two columns"),
         ("MATCH (p:Person) WHERE count(*) > 1 RETURN p", "42001", "line 1, column 24", "is for RETURN"),
         ("MATCH (p:Person) RETURN pg_sleep(9)", "42001", "line 1, column 25", "'pg_sleep' is not supported"),
@@ -185,6 +305,13 @@ HOSTILE = [
     "PROFILE MATCH (p) RETURN p",
     "BEGIN TRANSACTION",
     "UNWIND range(1, 1000000000) AS x RETURN x",
+    "OPTIONAL MATCH (p:Person) DETACH DELETE p",
+    "MATCH (p) WHERE EXISTS { MATCH (p) DELETE p } RETURN p",
+    "MATCH (p) WHERE EXISTS { CALL show_tables() RETURN * } RETURN p",
+    "MATCH (`p }; COPY (RETURN 1) TO '{file}'; //`) WHERE EXISTS { (`p }; COPY (RETURN 1) TO '{file}'; //`) } RETURN 1 AS x",
+    "MATCH (p:Person) RETURN CASE WHEN TRUE THEN 'x\\' END; COPY (RETURN 1) TO \\'{file}' END AS x",
+    "MATCH (p:Person) RETURN CASE p.name WHEN '$a0' THEN '\\' END }' ELSE '; DROP TABLE n0' END AS x",
+    "MATCH (p)-[e:z]->(q) RETURN p",
 ]
 
 
@@ -197,6 +324,78 @@ def test_a_hostile_query_changes_nothing(graph, query, tmp_path):
     assert not file.exists()
     assert not list(tmp_path.iterdir())
     assert graph.rows("MATCH (p:Person) RETURN count(*)") == [[4]]
+
+
+NODES = ("Ann", "Bob", "Cid", "Dee", "Oslo", "Rome", "Norway", "Italy")
+EDGES = (
+    *(("knows", *pair) for pair in (("Ann", "Bob"), ("Bob", "Cid"), ("Cid", "Ann"), ("Ann", "Bob"))),
+    *(("lives_in", *pair) for pair in (("Ann", "Oslo"), ("Bob", "Rome"), ("Cid", "Oslo"))),
+    *(("part_of", *pair) for pair in (("Oslo", "Norway"), ("Rome", "Italy"))),
+)
+
+
+def walks(labels, least, most):
+    """All walks along these edges, as (names of nodes, places of edges), one step after the other."""
+    found = []
+    longest = [((name,), ()) for name in NODES]
+    for steps in range(most + 1):
+        found += longest if steps >= least else []
+        longest = [
+            ((*nodes, end), (*edges, place))
+            for nodes, edges in longest
+            for place, (label, start, end) in enumerate(EDGES)
+            if label in labels and start == nodes[-1]
+        ]
+    return found
+
+
+def acyclic(walk):
+    return len(set(walk[0])) == len(walk[0])
+
+
+MODES = {
+    "WALK": lambda _: True,
+    "TRAIL": lambda walk: len(set(walk[1])) == len(walk[1]),
+    "ACYCLIC": acyclic,
+    "SIMPLE": lambda walk: acyclic(walk) or (walk[0][0] == walk[0][-1] and acyclic((walk[0][1:], ()))),
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("labels", [("knows",), ("lives_in",), ("knows", "lives_in", "part_of")])
+@pytest.mark.parametrize(("least", "most"), [(0, 1), (1, 4)])
+def test_paths_are_those_that_their_mode_allows(graph, mode, labels, least, most):
+    """Without a step, every node is its own other end, whether such edges reach it or not; counted here one by one."""
+    found = Counter(walk[0][0] for walk in walks(labels, least, most) if MODES[mode](walk))
+    pattern = f"{mode} (a)-[e:{'|'.join(labels)}]->{{{least},{most}}}(b)"
+    assert graph.rows(f"MATCH {pattern} RETURN count(*) AS n") == [[found.total()]]
+    assert graph.rows(f"MATCH (a) WHERE EXISTS {{ {pattern} }} RETURN a.name ORDER BY a.name") == [[name] for name in sorted(found)]
+    rows = graph.rows(f"MATCH (a) OPTIONAL MATCH {pattern} RETURN a.name AS a, count(b) AS n ORDER BY a")
+    assert rows == [[name, found[name]] for name in sorted(NODES)]
+
+
+def test_without_a_step_ends_keep_their_labels(graph):
+    """Only nodes that both ends allow, whatever the edges join."""
+    assert graph.rows("MATCH (a:Person)-[:part_of]->{0,1}(b) RETURN count(*) AS n") == [[4]]
+    assert graph.rows("MATCH (a)-[:knows]->{0,1}(b:Place) RETURN count(*) AS n") == [[4]]
+    assert graph.rows("MATCH (a:Place)-[:lives_in]->{0,1}(b:Person) RETURN count(*) AS n") == [[0]]
+    assert graph.rows("MATCH (a)-[e:knows&part_of]->{0,2}(b) RETURN count(*) AS n, max(size(e)) AS m") == [[8, 0]]
+    assert graph.rows("MATCH (a)-[:part_of]-{0,1}(b) RETURN count(*) AS n") == [[12]]
+
+
+def test_what_an_optional_match_did_not_find_is_null_as_a_whole(graph):
+    """Nodes, edges, groups and paths keep the types of their columns; what was found is shown as ever."""
+    query = "MATCH (a:Person) OPTIONAL MATCH p = (a)-[e:lives_in]->(c)-[f:part_of]->{0,1}(l:Country) RETURN a.name AS a, p, e, c, f, l ORDER BY a"
+    answer = graph.ask(query)
+    assert [one["gqlType"] for one in answer["result"]["columns"]] == ["STRING", "PATH", "EDGE", "NODE", "LIST<EDGE>", "NODE"]
+    ann, _, _, dee = [list(row.values()) for row in answer["result"]["data"]]
+    assert dee == ["Dee", None, None, None, None, None]
+    _, path, lives, town, parts, land = ann
+    assert path[1:] == [lives, town, *parts, land]
+    assert (path[0]["properties"]["name"], town["properties"]["name"], land["properties"]["name"]) == ("Ann", "Oslo", "Norway")
+    assert graph.rows("MATCH (a:Person {id: 4}) OPTIONAL MATCH p = (a)-[:knows]->(b) RETURN TO_JSON_STRING(b) AS b, nodes(p) AS n") == [
+        [None, None]
+    ]
 
 
 def test_columns_tell_their_types(graph):

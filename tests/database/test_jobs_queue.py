@@ -19,6 +19,7 @@ from treadle.control.jobs.queue import (
     enqueue_many,
     events_since,
     get_job,
+    hold_key,
     list_job_events,
     list_jobs,
     list_steps,
@@ -45,6 +46,34 @@ def test_the_same_natural_key_is_asked_for_once_by_however_many_at_once(own):
     answers = at_once(8, lambda number: ask(own, once="profile:a", payload={"by": number}))
     assert len({job.job_id for job in answers}) == 1
     assert len(list_jobs(own).jobs) == 1
+
+
+def test_of_many_who_want_a_key_alone_one_gets_it_and_the_others_leave_nothing(own):
+    def ask_alone(number: int) -> str:
+        with own.transaction() as connection:
+            holder = hold_key(connection, "workspace")
+            return (
+                "refused" if holder else str(enqueue(own, NewJob("work", {}, f"p{number}", key="workspace"), connection=connection).job_id)
+            )
+
+    answers = at_once(8, ask_alone)
+    assert (answers.count("refused"), [str(job.job_id) for job in list_jobs(own).jobs]) == (
+        7,
+        [each for each in answers if each != "refused"],
+    )
+
+
+def test_who_holds_a_key_is_who_began_and_else_who_is_first(own):
+    def holder():
+        with own.transaction() as connection:
+            return hold_key(connection, "workspace")
+
+    assert holder() is None
+    first, second = ask(own, key="workspace"), ask(own, key="workspace")
+    ask(own, key="another")
+    assert holder().job_id == first.job_id
+    request_cancel(own, first.job_id, "ana")
+    assert holder().job_id == second.job_id
 
 
 def test_the_same_id_is_asked_for_once_and_never_for_another_kind(own):

@@ -60,11 +60,57 @@ def test_what_is_over_is_not_found_and_can_be_cleared_away(own):
     for upload in (cancelled, expired):
         with pytest.raises(NotFound):
             uploads.get_upload(own, upload.upload_id)
-    assert {upload_id for upload_id, _ in uploads.over_uploads(own)} == {cancelled.upload_id, expired.upload_id}
+    assert {upload_id for upload_id, _, _ in uploads.over_uploads(own)} == {cancelled.upload_id, expired.upload_id}
     for _ in range(2):
         uploads.delete_upload(own, expired.upload_id)
-    assert [path for _, path in uploads.over_uploads(own)] == [cancelled.staged_path]
+    assert [path for _, path, _ in uploads.over_uploads(own)] == [cancelled.staged_path]
     assert uploads.get_upload(own, fresh.upload_id) == fresh
+
+
+def placed_archive(own, **changes):
+    upload = uploads.create_upload(own, new(owner="token:ada", archive_path=f"Files/scenarios/uploads/{uuid4()}/a.tgz", **changes), HOUR)
+    uploads.begin_placing(own, upload.upload_id, SHA256)
+    uploads.end_placing(own, upload.upload_id)
+    return uploads.get_upload(own, upload.upload_id)
+
+
+def use(own, upload_id, job_id):
+    with own.transaction() as connection:
+        uploads.use_upload(connection, upload_id, job_id)
+
+
+def test_an_archive_is_used_by_one_job(own):
+    upload, job_id = placed_archive(own), uuid4()
+    for _ in range(2):
+        use(own, upload.upload_id, job_id)
+    with pytest.raises(Conflict):
+        use(own, upload.upload_id, uuid4())
+    with pytest.raises(Conflict):
+        uploads.cancel_upload(own, upload.upload_id)
+    assert uploads.get_upload(own, upload.upload_id).used_by == uploads.user_of(own, upload.upload_id) == job_id
+
+
+def test_an_archive_that_is_not_finished_was_given_up_or_is_over_time_is_not_used(own):
+    open_one = uploads.create_upload(own, new(owner="token:ada", archive_path="Files/scenarios/uploads/1/a.tgz"), HOUR)
+    given_up, expired, workbook = placed_archive(own), placed_archive(own), uploads.create_upload(own, new(), HOUR)
+    uploads.cancel_upload(own, given_up.upload_id)
+    with own.transaction() as connection:
+        connection.execute("UPDATE treadle.uploads SET expires_at = clock_timestamp() WHERE upload_id = %s", (expired.upload_id,))
+    for upload in (open_one, given_up, expired, workbook):
+        with pytest.raises(Conflict):
+            use(own, upload.upload_id, uuid4())
+    with pytest.raises(NotFound, match="expired"):
+        uploads.get_upload(own, expired.upload_id)
+    paths = {upload_id: archive for upload_id, _, archive in uploads.over_uploads(own)}
+    assert paths == {given_up.upload_id: given_up.archive_path, expired.upload_id: expired.archive_path}
+
+
+def test_an_archive_is_its_owners_and_a_workbook_everybodys(own):
+    archive, workbook = placed_archive(own), uploads.create_upload(own, new(owner="token:ada"), HOUR)
+    uploads.require_owner(archive, "token:ada")
+    uploads.require_owner(workbook, "token:bob")
+    with pytest.raises(NotFound):
+        uploads.require_owner(archive, "token:bob")
 
 
 @pytest.mark.parametrize("text", ["", "0" * 63, "0" * 65, "g" * 64, "０" * 64])

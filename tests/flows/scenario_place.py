@@ -6,6 +6,7 @@ A build of all of telco-noc, looked at, costs two thirds more than one of `SMALL
 import contextlib
 import dataclasses
 import io
+import json
 import tarfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -195,6 +196,19 @@ class ScenarioPlace:
         """The one item of a type."""
         (found,) = [item_id for (kind, _), item_id in self.items().items() if kind == item_type]
         return found
+
+    def ontology_of_others(self, name: str = "ontology") -> str:
+        """An ontology that somebody else has made and filled; its id."""
+        fabric, workspace = self.services.fabric, WorkspaceId(self.workspace_id)
+        made = fabric.create_item(workspace, name=name, type="Ontology", description="mine")
+        pump = {
+            "id": "1", "namespace": "usertypes", "namespaceType": "Custom", "visibility": "Visible", "baseEntityTypeId": None, "name": "Pump",
+            "entityIdParts": ["10"], "displayNamePropertyId": None, "timeseriesProperties": [],
+            "properties": [{"id": "10", "name": "Name", "valueType": "String"}],
+        }  # fmt: skip
+        parts = {"definition.json": b"{}", "EntityTypes/1/definition.json": json.dumps(pump).encode()}
+        fabric.update_item_definition(workspace, ItemId(made.item_id), parts)
+        return made.item_id
 
     def delta_rows(self, item_type: str = "Lakehouse") -> dict[str, int]:
         """The Delta tables of the lakehouse, read from disk: name → rows."""

@@ -1,17 +1,21 @@
 """Runbooks, tickets and prompts in the lake with their index: stored, found, read, changed, removed, and mended after a kill."""
 
 import io
+from dataclasses import asdict
 
 import pytest
 from pydantic import SecretStr
 
 from tests.contract.cosmos_place import KEY, running_cosmos
 from tests.flows.conftest import lake_folder
+from tests.flows.scenario_place import open_place, packed, place, small_graph
 from tests.unit.scenario_archives import TELCO, tar_gz
 from treadle.errors import ChecksumMismatch, InvalidInput, NotFound, TreadleError
 from treadle.flows.scenario.connections import active_connection, add_connection, delete_connection, select_connection
+from treadle.flows.scenario.flow import request_destroy, survey_destroy
 from treadle.flows.scenario.slots import (
     Slot,
+    count_documents,
     list_documents,
     read_document,
     remove_documents,
@@ -21,6 +25,8 @@ from treadle.flows.scenario.slots import (
 from treadle.stores.containers import DOCUMENTS
 from treadle.stores.cosmos import CosmosDocuments
 from treadle.wiring import wired
+
+__all__ = ["open_place", "place"]  # fixtures
 
 NAME = "telco-noc"
 
@@ -206,3 +212,43 @@ def test_everything_of_a_scenario_can_be_removed_twice(services, store, environm
     assert len(list_documents(services.documents, "neighbour")) == 1
     remove_documents(services.lake, services.documents, "neighbour")
     assert list_documents(services.documents, "neighbour") == []
+
+
+def runbooks(**files):
+    return {Slot.RUNBOOKS: packed({name.replace("_", "."): content for name, content in files.items()}, "runbooks")}
+
+
+def test_a_plan_counts_what_changes_of_documents_and_names_those_that_go(place):
+    first = place.plan(runbooks(a_md=b"# A", b_md=b"# B"))
+    assert (asdict(first.documents["runbooks"]), sum(first.counts.values()), first.notes) == (
+        {"created": 2, "updated": 0, "removed": 0, "unchanged": 0}, 0, ()
+    )  # fmt: skip
+    place.build(runbooks(a_md=b"# A", b_md=b"# B", d_md=b"# D"))
+    plan = place.plan(runbooks(a_md=b"# A", b_md=b"# Other", c_md=b"# C"))
+    assert asdict(plan.documents["runbooks"]) == {"created": 1, "updated": 1, "removed": 1, "unchanged": 1}
+    assert plan.notes == ("runbooks: d.md is no longer in the archive, and is removed.",)
+    assert place.plan({Slot.GRAPH: small_graph()}).documents == {}
+
+
+def test_files_that_are_passed_over_are_told_by_the_plan_and_by_the_job(place):
+    files = {"a_md": b"# A", "manual_pdf": b"%PDF", "doc_docx": b"PK"}
+    plan = place.plan(runbooks(**files))
+    [note] = plan.notes
+    assert note.startswith("runbooks: 2 files are passed over: doc.docx, manual.pdf; only .csv, .j2, ")
+    ended = place.build(runbooks(**files))
+    assert ended.result["message"] == f"telco-noc is built in {place.workspace_name}: runbooks. {note}"
+    assert [ended.result["results"]["runbooks"][name] for name in ("created", "passed_over_count", "elsewhere")] == [1, 2, 0]
+    whole = place.plan({Slot.TICKETS: packed({"data/tickets/a.md": b"# A", "data/tickets/b.pdf": b"%PDF", "c.md": b"# C"})})
+    [note] = whole.notes
+    assert "1 file is passed over: data/tickets/b.pdf; only " in note
+    assert note.endswith("1 file is left out, outside the archive's folder tickets.")
+
+
+def test_the_end_of_a_scenario_that_has_documents_alone_names_them(place):
+    place.build({**runbooks(a_md=b"# A", b_md=b"# B", c_md=b"# C"), Slot.TICKETS: packed({"x.md": b"# X"}, "tickets")})
+    plan = survey_destroy(place.services, NAME)
+    assert (plan.removed, plan.left, plan.documents) == ((), (), {"runbooks": 3, "tickets": 1})
+    ended = place.work(request_destroy(place.services, NAME, "ada"))
+    assert ended.result["message"] == "telco-noc is removed: 0 things, 3 runbooks and 1 ticket."
+    assert ended.result["documents"] == {"runbooks": 3, "tickets": 1}
+    assert count_documents(place.services.documents, NAME) == {}

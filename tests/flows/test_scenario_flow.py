@@ -204,8 +204,7 @@ def test_columns_of_another_type_make_a_telemetry_table_anew(place):
 
 
 def test_what_others_made_is_a_conflict_until_it_may_be_taken_over(place):
-    workspace = WorkspaceId(place.workspace_id)
-    ontology = place.services.fabric.create_item(workspace, name="ontology", type="Ontology")
+    ontology = place.ontology_of_others()
     plan = place.plan({Slot.GRAPH: small_graph()})
     assert {change.name for change in plan.changes if change.action == "conflict"} >= {"ontology"}
     assert not plan.can_be_applied
@@ -214,7 +213,7 @@ def test_what_others_made_is_a_conflict_until_it_may_be_taken_over(place):
     assert "ontology" in refused.error_message
     assert ("Lakehouse", "lakehouse") not in place.items()
     place.build({Slot.GRAPH: small_graph()}, overwrite=True)
-    assert place.item("Ontology") == ontology.item_id
+    assert place.item("Ontology") == ontology
     assert place.query(ANSWER)
     left = survey_destroy(place.services, "telco-noc").left
     assert {(each.thing.kind, each.reason) for each in left if each.thing.kind == Kind.ONTOLOGY} == {
@@ -516,7 +515,7 @@ def test_a_conflict_that_came_between_is_seen_by_the_job(place):
     plan = place.plan({Slot.GRAPH: small_graph()})
     assert plan.can_be_applied
     job = place.request({Slot.GRAPH: small_graph()})
-    place.services.fabric.create_item(WorkspaceId(place.workspace_id), name="ontology", type="Ontology")
+    place.ontology_of_others()
     assert place.work(job).error_details["kind"] == Conflict.__name__
 
 

@@ -1,15 +1,21 @@
 """The end of a scenario where its things are not as they were left: nothing of it stays behind unsaid, and nothing of others goes with it."""
 
 import dataclasses
+import json
 from uuid import uuid4
 
+import psycopg
 import pytest
 
-from tests.flows.scenario_place import SMALL_TABLES, open_place, packed, place, small_graph, small_telemetry
+from tests.flows.scenario_place import SMALL_TABLES, open_place, packed, place, small, small_graph, small_telemetry
 from treadle.clients.fabric import ItemId, WorkspaceId
+from treadle.control.jobs.kinds import by_name
 from treadle.control.jobs.queue import retry_job
+from treadle.control.jobs.worker import JobWorker
 from treadle.errors import NotFound, PermissionDenied
+from treadle.flows.scenario.existing import PENDING
 from treadle.flows.scenario.flow import request_destroy, survey_destroy
+from treadle.flows.scenario.jobs import scenario_kinds
 from treadle.flows.scenario.lakehouse_folders import forget_lakehouses, lakehouses_of, note_lakehouse
 from treadle.flows.scenario.plan import Kind
 from treadle.flows.scenario.records import Thing, find_scenario, record_thing, things_of, things_of_scenario
@@ -80,6 +86,30 @@ def destroyed(place, name=NAME):
     return ended, [(told["kind"], told["name"], told["reason"]) for told in ended.result["left"]]
 
 
+def attempted_once(place, job):
+    """The job, by a worker that gives up after one attempt."""
+    kinds = [dataclasses.replace(kind, max_attempts=1) for kind in scenario_kinds(lambda: place.services)]
+    worker = JobWorker(place.wiring.own, by_name(kinds), slots=1, idle_seconds=0.05, lease_seconds=10.0)
+    assert worker.run_until_idle(timeout_seconds=60)
+    return place.job(job)
+
+
+def refused_at_item(place, number):
+    """A removal that may not delete the item of this number, and ended there."""
+    post(place, FaultRule("fabric.DeleteItem", "status", after=number, args=FORBIDDEN))
+    job = place.work(request_destroy(place.services, NAME, "ada"))
+    assert (job.state, job.error_details["kind"]) == ("FAILED", "PermissionDenied")
+    return job
+
+
+def asked_again(place, job):
+    """What comes of it, and what was left."""
+    retry_job(place.wiring.own, job.job_id, "ada")
+    ended = place.work(job)
+    assert ended.state == "SUCCEEDED", (ended.error_message, ended.error_details)
+    return ended, [(told["kind"], told["name"], told["reason"]) for told in ended.result["left"]]
+
+
 def left_in(plan):
     return [(left.thing.kind, left.thing.name, left.reason) for left in plan.left]
 
@@ -114,7 +144,7 @@ def test_a_scenario_whose_only_workspace_is_gone_can_be_removed_and_built_again(
     delete_workspace(place)
     ended, left = destroyed(place)
     assert {reason for _, _, reason in left} == {WORKSPACE_GONE}
-    assert ended.result["message"] == f"{NAME} is removed: 0 things, 4 were left."
+    assert ended.result["message"] == f"{NAME} is removed: 0 things, 1 runbook, 4 were left."
     assert not place.services.lake.exists(f"Files/scenarios/{NAME}/runbooks/fibre_cut.md")
     with pytest.raises(NotFound):
         survey_destroy(place.services, NAME)
@@ -216,6 +246,122 @@ def test_a_scenario_of_which_there_are_only_files_can_be_removed(place):
     assert ("Lakehouse", "lakehouse") in place.items()
 
 
+def test_files_stay_nowhere_because_onelake_did_not_find_their_lakehouse_for_a_moment(place):
+    lakehouse = create(place, "lakehouse", "Lakehouse")
+    note_lakehouse(place.services.documents, NAME, place.workspace_id, lakehouse)
+    lake(place, lakehouse).upload(f"Files/scenarios/{NAME}/tables/DimCity.parquet", b"half of it")
+    post(place, FaultRule("onelake.Path.Delete", "status", args={"status": 404, "code": "ArtifactNotFound"}))
+    assert destroyed(place)[0].attempt == 2
+    assert not folder_in(place, lakehouse)
+
+
+def test_a_lakehouse_in_which_another_scenarios_build_died_is_passed_to_that_scenario(place):
+    place.build(shop(), scenario_name="shop")
+    post(place, FaultRule("kusto.Management", "status", after=3, args=FORBIDDEN))
+    assert place.work(place.request({Slot.TELEMETRY: small_telemetry()})).state == "FAILED"
+    assert destroyed(place, "shop")[1] == [("lakehouse", "lakehouse", f"is used by {NAME}")]
+    assert destroyed(place)[1] == []
+    assert place.items() == {}
+
+
+# What is gone, or only not listed.
+
+
+def test_what_no_list_shows_goes_all_the_same(place, monkeypatch):
+    place.build(small())
+    monkeypatch.setattr(place.services.fabric, "list_items", lambda *_: [])
+    plan = survey_destroy(place.services, NAME)
+    assert (len(plan.removed), plan.left) == (8, ())
+    assert len(destroyed(place)[0].result["removed"]) == 8
+    monkeypatch.undo()
+    assert place.items() == {}
+
+
+def test_what_somebody_else_says_is_not_there_is_not_gone(place):
+    place.build(shop(), scenario_name=NAME)
+    before = things_of(place.services.documents, place.workspace_id)
+    lag = FaultRule("fabric.ListItems", "listing_lag")
+    post(place, lag, FaultRule("fabric.GetItem", "wrong_content_type", args={"status": 404}))
+    job = place.work(request_destroy(place.services, NAME, "ada"))
+    assert (job.state, job.error_details["kind"]) == ("FAILED", "NotFound")
+    assert things_of(place.services.documents, place.workspace_id) == before
+    assert asked_again(place, job)[1] == []
+    assert place.items() == {}
+
+
+def test_what_a_dead_build_made_and_no_list_shows_yet_is_waited_for(place):
+    record_thing(place.services.documents, Thing(NAME, place.workspace_id, Kind.LAKEHOUSE, "lakehouse", PENDING, mark="c3d4"))
+    create(place, "lakehouse", "Lakehouse", description="Made by Treadle (c3d4)")
+    post(place, FaultRule("fabric.ListItems", "listing_lag", times=2))
+    assert destroyed(place)[0].result["removed"] == ["lakehouse lakehouse"]
+    assert place.items() == {}
+
+
+def test_what_a_build_was_about_to_make_a_moment_ago_is_not_given_up(place, monkeypatch):
+    now = place.services.own.now().isoformat()
+    thing = Thing(NAME, place.workspace_id, Kind.LAKEHOUSE, "lakehouse", PENDING, mark="c3d4", noted_at=now)
+    record_thing(place.services.documents, thing)
+    hasty = dataclasses.replace(place.services, patience=dataclasses.replace(place.services.patience, listing=0.1))
+    monkeypatch.setattr(place, "services", hasty)
+    job = attempted_once(place, request_destroy(place.services, NAME, "ada"))
+    assert (job.state, job.error_details["kind"]) == ("FAILED", "Unavailable")
+    assert "the lakehouse lakehouse when it ended" in job.error_message
+    assert things_of_scenario(place.services.documents, NAME) == [thing]
+    create(place, "lakehouse", "Lakehouse", description="Made by Treadle (c3d4)")
+    assert asked_again(place, job)[0].result["removed"] == ["lakehouse lakehouse"]
+    assert place.items() == {}
+
+
+@pytest.mark.parametrize("made_anew", [False, True])
+def test_a_table_that_went_in_an_earlier_attempt_and_is_listed_still_keeps_no_lakehouse(place, monkeypatch, made_anew):
+    place.build(shop(), scenario_name=NAME)
+    lakehouse = place.item("Lakehouse")
+    listed = place.services.fabric.list_tables(WorkspaceId(place.workspace_id), ItemId(lakehouse))
+    job = refused_at_item(place, 2)  # behind the graph model, the ontology and the table
+    monkeypatch.setattr(place.services.fabric, "list_tables", lambda *_: listed)
+    if made_anew:
+        lake(place, lakehouse).upload("Tables/DimCity/part-0.parquet", b"PAR1")
+    stays = [("lakehouse", "lakehouse", "holds what Treadle did not make: table DimCity")] if made_anew else []
+    assert asked_again(place, job)[1] == stays
+    assert ("Lakehouse" in {kind for kind, _ in place.items()}) is made_anew
+
+
+def test_a_removal_asked_for_again_ends_well_although_its_lakehouse_was_deleted_by_hand(place):
+    place.build(shop(), scenario_name=NAME)
+    job = refused_at_item(place, 0)
+    delete(place, place.item("Lakehouse"))
+    assert asked_again(place, job)[1] == []
+    assert place.items() == {}
+    assert things_of_scenario(place.services.documents, NAME) == []
+
+
+def test_a_removal_asked_for_again_tells_what_was_in_a_workspace_that_was_deleted_by_hand(place):
+    place.build(shop(), scenario_name=NAME)
+    job = refused_at_item(place, 1)  # behind the graph model
+    delete_workspace(place)
+    ended, left = asked_again(place, job)
+    stays = [(Kind.ONTOLOGY, "ontology"), (Kind.TABLE, "lakehouse/DimCity"), (Kind.LAKEHOUSE, "lakehouse")]
+    assert left == [(kind, name, WORKSPACE_GONE) for kind, name in stays]
+    assert len(ended.result["removed"]) == 1
+    assert things_of_scenario(place.services.documents, NAME) == []
+
+
+def test_what_a_plan_took_for_gone_and_is_there_is_kept_and_told(place):
+    """As plans were made that believed in lists."""
+    place.build(shop(), scenario_name=NAME)
+    job = refused_at_item(place, 0)
+    with psycopg.connect(place.environment.postgres.admin_dsn) as connection:
+        step = "WHERE job_id = %s AND name = 'plan'"
+        (plan,) = connection.execute(f"SELECT result FROM treadle.job_steps {step}", [job.job_id]).fetchone()
+        plan["removed"] = [told for told in plan["removed"] if told["kind"] not in {"table", "lakehouse"}]
+        connection.execute(f"UPDATE treadle.job_steps SET result = %s::jsonb {step}", [json.dumps(plan), job.job_id])
+    _, left = asked_again(place, job)
+    assert {(kind, name) for kind, name, _ in left} == {("table", "lakehouse/DimCity"), ("lakehouse", "lakehouse")}
+    assert all("removed once more" in reason for _, _, reason in left)
+    assert destroyed(place)[1] == []
+    assert place.items() == {}
+
+
 # What cannot be seen.
 
 
@@ -236,11 +382,15 @@ def test_files_among_the_tables_keep_the_lakehouse(place):
     assert destroyed(place)[1] == [("lakehouse", "lakehouse", "holds what Treadle did not make: Tables/theirs.parquet")]
 
 
-def test_a_lakehouse_whose_tables_are_not_found_stays(place):
+def test_a_lakehouse_whose_tables_are_not_found_is_left_in_a_plan_and_looked_at_again_by_the_removal(place):
     place.build({Slot.GRAPH: small_graph()})
-    post(place, FaultRule("fabric.ListTables", "not_found_once", args={"code": "ItemNotFound"}))
-    assert destroyed(place)[1] == [("lakehouse", "lakehouse", f"holds what Treadle did not make: {UNSEEN}")]
-    assert place.delta_rows() == {}
+    unseen = FaultRule("fabric.ListTables", "not_found_once", args={"code": "ItemNotFound"})
+    post(place, unseen)
+    assert left_in(survey_destroy(place.services, NAME)) == [("lakehouse", "lakehouse", f"holds what Treadle did not make: {UNSEEN}")]
+    post(place, unseen)
+    ended, left = destroyed(place)
+    assert (ended.attempt, left) == (2, [])
+    assert place.items() == {}
 
 
 @pytest.mark.parametrize("operation", ["fabric.ListTables", "onelake.Path.List"])
@@ -263,14 +413,20 @@ def test_a_database_whose_tables_cannot_be_asked_for_stays_and_the_eventhouse_wi
     assert place.kql_rows(["AlertStream"]) == {"AlertStream": 20}
 
 
-def test_an_eventhouse_whose_own_database_is_not_shown_stays(place):
+def test_an_eventhouse_whose_own_database_is_not_shown_stays_until_it_is(place, monkeypatch):
     """The sandbox shows every database at once, so that Fabric's answer about this one is made empty."""
     place.build({Slot.TELEMETRY: small_telemetry()})
     own = place.items()["KQLDatabase", "eventhouse"]
     ask = place.services.fabric.item_properties
-    place.services.fabric.item_properties = lambda workspace, item, kind: {} if item == own else ask(workspace, item, kind)
-    assert destroyed(place)[1] == [("eventhouse", "eventhouse", "holds what Treadle did not make: database eventhouse")]
+    monkeypatch.setattr(place.services.fabric, "item_properties", lambda *asked: {} if own in asked else ask(*asked))
+    job = attempted_once(place, request_destroy(place.services, NAME, "ada"))
+    assert (job.state, job.error_details["kind"]) == ("FAILED", "Unavailable")
+    assert "the eventhouse eventhouse holds" in job.error_message
+    assert f"treadle scenario destroy {NAME}" in job.error_hint
     assert ("KQLDatabase", "eventhouse") in place.items()
+    monkeypatch.undo()
+    assert asked_again(place, job)[1] == []
+    assert place.items() == {}
 
 
 def test_an_eventhouse_with_a_database_that_is_not_listed_yet_stays(place):
@@ -278,7 +434,7 @@ def test_an_eventhouse_with_a_database_that_is_not_listed_yet_stays(place):
     payload = {"databaseType": "ReadWrite", "parentEventhouseItemId": place.item("Eventhouse")}
     create(place, "theirs", "KQLDatabase", creation_payload=payload)
     post(place, FaultRule("fabric.ListItems", "listing_lag"))
-    assert destroyed(place)[1] == [("eventhouse", "eventhouse", f"holds what Treadle did not make: {UNSEEN}")]
+    assert destroyed(place)[1] == [("eventhouse", "eventhouse", "holds what Treadle did not make: database theirs")]
     assert ("KQLDatabase", "theirs") in place.items()
 
 
@@ -313,6 +469,22 @@ def test_rows_that_came_beside_those_of_others_go_and_theirs_stay(place):
     assert kusto.query("AlertStream | project Theirs") == [{"Theirs": "kept"}]
     place.build({Slot.TELEMETRY: small_telemetry()}, overwrite=True)
     assert place.kql_rows(["AlertStream"]) == {"AlertStream": 21}
+
+
+@pytest.mark.parametrize("is_theirs", [False, True], ids=["our table", "their table"])
+def test_a_table_goes_or_is_cleared_in_a_database_that_was_renamed(place, is_theirs):
+    kusto = their_table(place)
+    if not is_theirs:
+        kusto.mgmt(".drop table AlertStream")
+    place.build({Slot.TELEMETRY: small_telemetry()}, overwrite=True)
+    database = place.items()["KQLDatabase", "telemetry"]
+    path = f"/v1/workspaces/{place.workspace_id}/items/{database}"
+    place.services.fabric.transport.request("PATCH", path, what="rename the database", json={"displayName": "renamed"})
+    destroyed(place)
+    uri = place.services.fabric.item_properties(WorkspaceId(place.workspace_id), ItemId(database), "KQLDatabase")["queryServiceUri"]
+    renamed = place.services.kusto(uri, "renamed")
+    assert [row["TableName"] for row in renamed.mgmt(".show tables")] == (["AlertStream"] if is_theirs else [])
+    assert not is_theirs or renamed.query("AlertStream | project Theirs") == [{"Theirs": "kept"}]
 
 
 def test_a_table_of_others_that_they_have_dropped_is_no_longer_looked_into(place):

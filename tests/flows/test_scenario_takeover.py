@@ -1,5 +1,6 @@
 """What belongs to whom: things that a scenario takes over from another, and things that somebody made under a name that a build had in mind."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -86,7 +87,7 @@ def test_what_somebody_made_under_a_name_that_a_dead_build_had_in_mind_is_theirs
     """The build wrote down what it was about to make, and ended before it asked for it."""
     pending(place, Kind.ONTOLOGY, "ontology", "a1b2")
     pending(place, Kind.LAKEHOUSE, "lakehouse", "c3d4")
-    ontology, lakehouse = create(place, "ontology", "Ontology", description="mine"), create(place, "lakehouse", "Lakehouse")
+    ontology, lakehouse = place.ontology_of_others(), create(place, "lakehouse", "Lakehouse")
     assert actions(place.plan(shop("one"), scenario_name=None))[Kind.ONTOLOGY] == ("conflict", "was not made by Treadle")
     refused = place.work(place.request(shop("one"), scenario_name=None))
     assert (refused.state, refused.error_details["kind"]) == ("FAILED", "Conflict")
@@ -255,6 +256,52 @@ def test_a_graph_of_somebody_else_does_not_stand_in_for_ours(place):
     assert get_scenario(place.services.documents, "one").graph_model_id not in {theirs, ours}
     place.work(request_destroy(place.services, "one", "ada"))
     assert place.items() == {("GraphModel", "ontology_graph_theirs"): theirs}
+
+
+def test_an_ontology_that_is_empty_is_filled_and_left_at_the_end(place):
+    """Somebody made it for the scenario, by itself; with it came a graph. There is nothing in them to be overwritten."""
+    ontology = create(place, "ontology", "Ontology")
+    graph = place.item("GraphModel")
+    told = actions(place.plan(shop("one"), scenario_name=None))
+    assert told[Kind.ONTOLOGY] == told[Kind.GRAPH_MODEL] == ("update", "is there, and empty")
+    place.build(shop("one"), scenario_name=None)
+    assert (place.item("Ontology"), place.item("GraphModel")) == (ontology, graph)
+    assert place.query("MATCH (c:City) RETURN c.Name AS Name") == [{"Name": "Sydney"}]
+    assert place.plan(shop("one"), scenario_name=None).counts["unchanged"] == 4
+    ended = place.work(request_destroy(place.services, "one", "ada"))
+    assert {told["kind"] for told in ended.result["left"]} == {Kind.ONTOLOGY, Kind.GRAPH_MODEL}
+    assert {kind for kind, _ in place.items()} == {"Ontology", "GraphModel"}
+
+
+def empty_graph(place):
+    fabric, workspace, item = place.services.fabric, WorkspaceId(place.workspace_id), ItemId(create(place, "bare", "GraphModel"))
+    files = fabric.get_item_definition(workspace, item)
+    fabric.delete_item(workspace, item)
+    return files
+
+
+@pytest.mark.parametrize("item_type", ["Ontology", "GraphModel"])
+def test_a_definition_that_somebody_changed_is_brought_again(place, item_type):
+    place.build(shop("one"), scenario_name=None)
+    fabric, workspace, item = place.services.fabric, WorkspaceId(place.workspace_id), ItemId(place.item(item_type))
+    ours = fabric.get_item_definition(workspace, item)
+    other = {"definition.json": b"{}"} if item_type == "Ontology" else empty_graph(place)
+    fabric.update_item_definition(workspace, item, other)
+    kind = Kind.ONTOLOGY if item_type == "Ontology" else Kind.GRAPH_MODEL
+    assert actions(place.plan(shop("one"), scenario_name=None))[kind] == ("update", "has other content")
+    place.build(shop("one"), scenario_name=None)
+    assert fabric.get_item_definition(workspace, item) == ours
+    assert place.plan(shop("one"), scenario_name=None).counts["unchanged"] == 4
+
+
+def test_a_graph_that_somebody_has_only_drawn_otherwise_is_unchanged(place):
+    place.build(shop("one"), scenario_name=None)
+    fabric, workspace, item = place.services.fabric, WorkspaceId(place.workspace_id), ItemId(place.item("GraphModel"))
+    files = fabric.get_item_definition(workspace, item)
+    styling = json.loads(files["stylingConfiguration.json"])
+    styling["modelLayout"]["zoomLevel"] = 2
+    fabric.update_item_definition(workspace, item, {**files, "stylingConfiguration.json": json.dumps(styling).encode()})
+    assert place.plan(shop("one"), scenario_name=None).counts["unchanged"] == 4
 
 
 def test_an_ontology_stays_as_long_as_another_scenario_has_its_graph(place):

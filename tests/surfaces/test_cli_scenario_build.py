@@ -157,6 +157,42 @@ def test_a_changed_table_is_the_only_table_that_is_updated(scenario, archive, wo
     assert sorted(row["city"] for row in rows) == ["Hobart", "Sydney"]
 
 
+def test_what_nobody_names_stays_where_it_was_built(scenario, archive, workspace):
+    file, where = archive("a.tar.gz", shop("harbour")), ("--workspace", workspace)
+    assert scenario("apply", file, *where, "--lakehouse", "hafen_lh", "--ontology", "hafen_onto", "--yes").code == 0
+    again = scenario("plan", file, *where, "--json").data
+    assert (again["create"], again["conflict"], {each["name"] for each in again["changes"]} > {"hafen_lh", "hafen_onto"}) == (0, 0, True)
+    elsewhere = scenario("plan", file, *where, "--lakehouse", "lakehouse", "--ontology", "ontology")
+    assert "harbour is built in lakehouse hafen_lh and ontology hafen_onto." in elsewhere.out
+    for command in ("plan", "apply"):
+        told = " ".join(scenario(command, "--help").out.replace("│", " ").split())
+        assert "default: that of the scenario's last build in this workspace, else lakehouse" in told
+
+
+def test_changes_of_documents_are_part_of_the_plan_and_of_the_end(scenario, archive, workspace):
+    name = ("--name", "papers", "--workspace", workspace)
+    first = archive("first.tar.gz", tar_gz({"runbooks/a.md": "# A", "runbooks/b.md": "# B", "runbooks/manual.pdf": "%PDF"}))
+    planned = scenario("plan", "--runbooks", first, *name, "--json").data
+    assert planned["documents"] == {"runbooks": {"created": 2, "updated": 0, "removed": 0, "unchanged": 0}}
+    assert counts(planned) == (0, 0, 0, 0)
+    assert "manual.pdf" in planned["notes"][0]
+    built = scenario("apply", "--runbooks", first, *name, "--yes")
+    assert (built.code, "1 file is passed over: manual.pdf" in built.err) == (0, True), built.err
+    second = archive("second.tar.gz", tar_gz({"runbooks/a.md": "# A"}))
+    as_text = scenario("plan", "--runbooks", second, *name).out
+    assert "runbooks: 0 created, 0 updated, 1 removed, 1 unchanged" in as_text
+    assert "b.md is no longer in the archive, and is removed" in as_text
+    unsaid = scenario("apply", "--runbooks", second, *name)
+    assert (unsaid.code, "Carry out: runbooks (1 removed): nobody is there to agree" in unsaid.err) == (CONFLICT, True), unsaid.err
+    assert scenario("apply", "--runbooks", first, *name).code == 0, "nothing changes, so nobody is asked"
+
+    preview = scenario("destroy", "papers", "--preview")
+    assert (preview.code, "2 runbooks" in preview.out, "nothing" in preview.out + preview.err) == (0, True, False)
+    assert scenario("destroy", "papers", "--preview", "--json").data["documents"] == {"runbooks": 2}
+    assert "Remove the scenario papers, 0 things in Fabric, 2 runbooks: nobody" in scenario("destroy", "papers").err
+    assert "papers is removed: 0 things, 2 runbooks." in scenario("destroy", "papers", "--yes").err
+
+
 def test_without_yes_and_without_a_terminal_nothing_is_sent(scenario, archive, workspace, environment):
     answer = scenario("apply", archive("a.tar.gz", shop("asking")), "--workspace", workspace)
     assert (answer.code, "nobody is there to agree" in answer.err) == (CONFLICT, True)

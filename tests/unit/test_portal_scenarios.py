@@ -10,7 +10,8 @@ import pytest
 from treadle.control.jobs.job import Job, JobEvent, Step, StepState
 from treadle.control.jobs.states import JobState
 from treadle.errors import InvalidInput
-from treadle.flows.scenario.flow import BUILD, DESTROY
+from treadle.flows.scenario.asked import STAYS
+from treadle.flows.scenario.flow import BUILD, DESTROY, DocumentCounts
 from treadle.flows.scenario.plan import Action, Change, Kind
 from treadle.looks import LOOKS
 from treadle.portal.scenarios.documents_panel import readable
@@ -26,7 +27,7 @@ from treadle.portal.scenarios.job_told import (
     worth_a_word,
 )
 from treadle.portal.scenarios.listing import lines_of, of_text, state_of
-from treadle.portal.scenarios.plan_told import change_rows, plan_sentence, split_notes
+from treadle.portal.scenarios.plan_told import change_rows, documents_lines, documents_question, plan_sentence, split_notes
 from treadle.portal.scenarios.ready_queries import ready_queries
 from treadle.portal.scenarios.workspace_text import workspace_id_of
 
@@ -139,7 +140,15 @@ def test_a_plan_is_told_in_sums_and_in_rows():
     same = Change(Action.UNCHANGED, Kind.LAKEHOUSE, "lakehouse", "id", "is there")
     assert plan_sentence([created, same]) == "1 to create, 1 unchanged."
     assert plan_sentence([same]) == "Nothing would change in Fabric: 1 thing is as the archives say."
-    assert split_notes(["runbooks: 2 files.", "depends_on: no filters"]) == (["runbooks: 2 files."], ["depends_on: no filters"])
+    assert plan_sentence([]) == plan_sentence([], {"runbooks": DocumentCounts(0, 0, 0, 2)}) == "Nothing would change."
+    assert plan_sentence([], {"runbooks": DocumentCounts(0, 0, 1, 2)}) == "Only documents change; no item of Fabric is touched."
+    changing = {"runbooks": DocumentCounts(1, 0, 3, 2), "tickets": DocumentCounts(0, 0, 0, 4)}
+    assert documents_lines(changing) == ["Runbooks: 1 created, 3 removed, 2 unchanged.", "Tickets: nothing changes, 4 are there."]
+    assert documents_question(changing) == "Yes, remove 3 documents that are there"
+    assert documents_question({"runbooks": DocumentCounts(2, 0, 0, 0)}) is None
+    moved = f"shop is built in lakehouse a. This build goes to lakehouse b; {STAYS}."
+    notes = ["runbooks: 2 files are passed over.", moved, "depends_on: no filters"]
+    assert split_notes(notes) == (notes[:1], [moved], notes[2:])
     assert change_rows([created])[0] == {"What happens": "+ Create", "Thing": "Table", "Name": "DimService", "Why": "is not there yet"}
 
 

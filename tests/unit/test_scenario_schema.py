@@ -16,7 +16,7 @@ from treadle.flows.scenario.check import Checked, check_scenario
 from treadle.flows.scenario.column_types import Reason
 from treadle.flows.scenario.schema import GraphSchema, Manifest, ValueType
 from treadle.flows.scenario.schema_files import read_graph_schema, read_manifest
-from treadle.flows.scenario.tables import TableFacts, read_table
+from treadle.flows.scenario.tables import read_table
 
 
 def check(archive: bytes, scratch: Path) -> Checked:
@@ -275,15 +275,14 @@ def test_a_property_name_of_two_entity_types_has_one_type_or_is_a_fault(tmp_path
 def test_a_type_is_inferred_only_if_every_value_has_it(tmp_path, values, kind):
     path = tmp_path / "t.csv"
     path.write_text("k,v\n" + "".join(f"{place},{value}\n" for place, value in enumerate(values)))
-    facts = read_table("t.csv", path)
-    assert isinstance(facts, TableFacts)
+    facts = read_table("t.csv", path, tmp_path).facts
     assert facts.columns["v"].inferred == (None if kind is None else ValueType(kind))
 
 
 def test_a_value_far_down_the_table_counts_as_much_as_one_in_the_sample(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("v\n" + "1\n" * 5_000 + "x\n")
-    assert read_table("t.csv", path).columns["v"].inferred is ValueType.STRING
+    assert read_table("t.csv", path, tmp_path).facts.columns["v"].inferred is ValueType.STRING
 
 
 @settings(deadline=None, max_examples=40)
@@ -293,8 +292,9 @@ def test_what_a_csv_writer_writes_is_read_with_all_its_rows(tmp_path_factory, ro
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerows([["k", "v"], *rows])
-    facts = read_table("t.csv", path)
-    assert isinstance(facts, TableFacts), facts
+    look = read_table("t.csv", path, path.parent)
+    assert look.faults == ()
+    facts = look.facts
     assert facts.rows == len(rows)
     assert facts.columns["k"].filled == sum(row[0] != "" for row in rows)
 
@@ -305,7 +305,7 @@ def test_a_large_table_is_looked_into_in_bounded_memory_and_time(tmp_path):
         file.write("Id,Name,Load\n")
         file.writelines(f"N{number},some name of {number % 977},{number % 100}.5\n" for number in range(300_000))
     started = time.monotonic()
-    facts = read_table("t.csv", path)
+    facts = read_table("t.csv", path, tmp_path).facts
     assert (facts.rows, facts.columns["Load"].inferred) == (300_000, ValueType.DOUBLE)
     assert time.monotonic() - started < 20
 
@@ -390,5 +390,5 @@ def test_a_carriage_return_that_ends_a_piece_is_judged_by_what_follows(tmp_path,
     lines = b"Id\r\n" + b"x" * 1_000 + b"\r\n"
     lines += (b"x" * 998 + b"\r\n") * ((piece - len(lines)) // 1_000 - 1)
     (tmp_path / "long.csv").write_bytes(lines + b"x" * (piece - len(lines) - 1) + b"\r" + behind + b"z\r\n")
-    found = read_table("long.csv", tmp_path / "long.csv")
-    assert isinstance(found, TableFacts) if readable else "carriage return" in found[0].message
+    found = read_table("long.csv", tmp_path / "long.csv", tmp_path)
+    assert found.faults == () if readable else "carriage return" in found.faults[0].message

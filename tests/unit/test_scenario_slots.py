@@ -47,7 +47,7 @@ def test_of_a_whole_scenario_only_the_folder_of_the_slot_counts(tmp_path):
     files = {f"telco-noc/{path.relative_to(TELCO)}": path.read_bytes() for path in TELCO.rglob("*") if path.is_file()}
     contents = read(tar_gz(files), tmp_path, Slot.TICKETS)
     assert names(contents) == ["INC-2025-0817.md", "INC-2025-1104.md", "INC-2026-0121.md"]
-    assert "scenario.yaml" in contents.passed_over
+    assert ("scenario.yaml" in contents.elsewhere, contents.passed_over) == (True, ())
     assert contents.faults == ()
 
 

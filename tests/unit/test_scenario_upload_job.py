@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from treadle.control.jobs.job import Job, JobEvent, Step, StepState
 from treadle.control.jobs.states import JobState
-from treadle.flows.scenario.upload_job import SLOTS, UploadStatus, ending_of, progress_of, stage_of, upload_job
+from treadle.flows.scenario.upload_job import SLOTS, UploadStatus, ending_of, progress_of, says_step, stage_of, upload_job
 
 ID = UUID("6c0f7e52-5b1c-4c39-9d3e-0a8b8f6f2d11")
 BEGAN = datetime(2026, 11, 22, 1, 0, tzinfo=UTC)
@@ -170,8 +170,25 @@ def test_progress_is_told_and_the_bookkeeping_of_steps_is_not():
     begun = JobEvent(ID, 2, BEGAN, "INFO", "graph.tables:A", None, "begun", None)
     assert progress_of(begun) is None
     assert progress_of(replace(begun, data={"state": "RUNNING", "attempt": 2})) is None
-    warned = progress_of(replace(begun, level="WARNING", step=None, message="Attempt 1 of 5 failed: away."))
-    assert warned == {"step": "", "detail": "Attempt 1 of 5 failed: away.", "pct": None}
+    warned = replace(begun, level="WARNING", step=None, message="Attempt 1 of 5 failed: away.")
+    assert progress_of(warned) == {"step": "extract", "detail": "Attempt 1 of 5 failed: away.", "pct": 0.0}
+    assert progress_of(warned, first_step="lakehouse")["step"] == "lakehouse"
+
+
+def test_what_happens_to_the_job_is_told_where_the_build_was_then():
+    lost = JobEvent(ID, 9, BEGAN, "WARNING", None, None, "The worker was lost.", {"state": "QUEUED"})
+    before = told("telemetry", "ingest:Alerts", 61.25)
+    assert (says_step(lost), says_step(before)) == (False, True)
+    assert progress_of(lost, before) == {"step": "ingest", "detail": "The worker was lost.", "pct": 61.2, "slot": "telemetry"}
+    waits = replace(lost, level="INFO", data={"slot": "graph", "step": "extract", "detail": "Waits.", "pct": None})
+    assert progress_of(waits, before) == {"step": "extract", "detail": "Waits.", "pct": 0.0, "slot": "graph"}
+    assert progress_of(waits, told("graph", "tables", 50))["pct"] == 50
+
+
+def test_a_build_that_ended_before_its_first_step_ends_at_that_step():
+    assert ending_of(job(JobState.CANCELLED, cancel_requested_by="ada"), [])[1]["step"] == "extract"
+    alone = job(JobState.FAILED, error_message="away", payload={"kind": "lakehouse"})
+    assert ending_of(alone, [])[1]["step"] == "lakehouse"
 
 
 STEPS = st.builds(

@@ -6,7 +6,7 @@ from uuid import UUID
 from treadle.actions.change import change
 from treadle.actions.services import Services
 from treadle.control.access import Principal, Right, require
-from treadle.control.jobs import queue
+from treadle.control.jobs import overview, queue
 from treadle.control.jobs.job import Job, JobEvent, Step
 from treadle.control.jobs.queue import Page
 
@@ -15,6 +15,12 @@ def list_jobs(services: Services, who: Principal, **filters: Any) -> Page:
     """One page of jobs, newest first; right `jobs:read`; the filters are those of `queue.list_jobs`."""
     require(who, Right.JOBS_READ)
     return queue.list_jobs(services.own, **filters)
+
+
+def list_shown_jobs(services: Services, who: Principal, kind: str, *, limit: int) -> tuple[Job, ...]:
+    """The newest jobs of a kind, without those that somebody has put out of sight; right `jobs:read`."""
+    require(who, Right.JOBS_READ)
+    return overview.shown_jobs(services.own, kind, limit=limit).jobs
 
 
 def get_job(services: Services, who: Principal, job_id: UUID) -> Job:

@@ -1,7 +1,7 @@
 """Scenarios: plan, build, follow, destroy, and ask their graphs. A build is a background job; to those who wait for it, an upload job."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from treadle.actions.change import change
@@ -10,8 +10,9 @@ from treadle.control.access import Principal, Right, require
 from treadle.control.audit import OpenEntry
 from treadle.control.jobs import overview, queue
 from treadle.control.jobs.job import Job
-from treadle.errors import Conflict, TreadleError
+from treadle.errors import InvalidInput, TreadleError
 from treadle.flows.scenario import flow, provision_item
+from treadle.flows.scenario.asking import BUSY, busy
 from treadle.flows.scenario.flow import BUILD, Asked, BuildPlan, DestroyPlan
 from treadle.flows.scenario.plan import Existing
 from treadle.flows.scenario.provision_item import ItemWish
@@ -20,14 +21,14 @@ from treadle.flows.scenario.upload_job import UploadJob, upload_job
 
 if TYPE_CHECKING:  # what only some callers need is loaded by those
     from collections.abc import Mapping
+    from typing import BinaryIO
 
+    from treadle.clients.fabric import Workspace
     from treadle.clients.graph_answers import GraphAnswer
     from treadle.flows.scenario.connections import Connection
     from treadle.flows.scenario.records import ScenarioRecord, Thing
     from treadle.flows.scenario.slots import Slot
-
-BUSY: Final = "provisioning_running"
-_RETRY_SECONDS: Final = 30  # a build takes minutes
+    from treadle.flows.scenario.uploads import Archive, FinishedUpload
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +59,53 @@ def plan(services: Services, who: Principal, asked: Asked, archives: "Mapping[Sl
     return flow.plan_build(services.scenarios(), asked, archives)
 
 
-def build(services: Services, who: Principal, asked: Asked, archives: "Mapping[Slot, BinaryIO]", *, job_id: UUID | None = None) -> Job:
+def find_workspace(services: Services, who: Principal, workspace_id: str | None, name: str | None) -> "Workspace":
+    """The workspace that is meant by its id, its name or both; by neither: the active connection's. Right `scenarios:build`.
+
+    Raises:
+        NotFound: there is none of this id or name that Fabric shows us. PermissionDenied: as Fabric answers.
+        InvalidInput: several have the name, id and name mean different ones, or there is neither, and no connection is active.
+    """
+    from treadle.clients.fabric import Workspace  # noqa: PLC0415 - see above
+    from treadle.flows.scenario import workspaces  # noqa: PLC0415 - the same
+    from treadle.flows.scenario.connections import active_connection  # noqa: PLC0415 - the same
+
+    require(who, Right.SCENARIOS_BUILD)
+    scenario = services.scenarios()
+    if found := workspaces.find_workspace(scenario.fabric, workspace_id, name):
+        return found
+    if active := active_connection(scenario.documents):
+        return Workspace(active.workspace_id, active.workspace_name)
+    raise InvalidInput(
+        "Nobody said in which workspace, and no connection is active.",
+        hint="Send workspace_id or workspace_name, or select a connection: POST /query/fabric/connections/{id}/select",
+        details={"field": "workspace_id"},
+    )
+
+
+def finished_upload(services: Services, who: Principal, upload_id: UUID, job_id: UUID) -> "FinishedUpload":
+    """An archive that this principal has uploaded by itself, for the build that is going to have this id; right `scenarios:build`.
+
+    Raises as `uploads.finished_upload` of the scenario flow.
+    """
+    from treadle.flows.scenario.uploads import finished_upload  # noqa: PLC0415 - see above
+
+    require(who, Right.SCENARIOS_BUILD)
+    return finished_upload(services.own, upload_id, who.subject, job_id)
+
+
+def build(services: Services, who: Principal, asked: Asked, archives: "Mapping[Slot, Archive]", *, job_id: UUID | None = None) -> Job:
     """Have a worker build a scenario; right `scenarios:build`. Safe to repeat with the same job_id. Raises as `flow.request_build`.
 
-    Builds of one workspace run one after the other. archives: open files, each read once from where it stands; the caller closes them.
+    Builds of one workspace run one after the other. archives: open files, each read once from where it stands; the caller closes them. Or uploads
+    that are finished, which the job uses up.
     """
     with change(services, who, Right.SCENARIOS_BUILD, "scenario.build", _target(asked), **_wish(asked, archives)) as entry:
         return _started(entry, flow.request_build(services.scenarios(), asked, archives, who.name, job_id=job_id))
 
 
-def provision(services: Services, who: Principal, asked: Asked, archives: "Mapping[Slot, BinaryIO]", *, job_id: UUID | None = None) -> Job:
-    """As `build`, but only into a workspace that nothing else holds.
+def provision(services: Services, who: Principal, asked: Asked, archives: "Mapping[Slot, Archive]", *, job_id: UUID | None = None) -> Job:
+    """As `build`, but only into a workspace that nothing else holds. Who is refused leaves no job behind.
 
     Raises:
         Conflict: another provisioning of the workspace runs or waits; details name it: code `provisioning_running`, job_id, requested_by, since.
@@ -76,8 +113,7 @@ def provision(services: Services, who: Principal, asked: Asked, archives: "Mappi
     with change(services, who, Right.SCENARIOS_BUILD, "scenario.build", _target(asked), **_wish(asked, archives)) as entry:
         scenario = services.scenarios()
         _require_free(scenario, asked.workspace_id, job_id)
-        job = flow.request_build(scenario, asked, archives, who.name, job_id=job_id)
-        return _started(entry, _alone(services, who, asked.workspace_id, job))
+        return _started(entry, flow.request_build(scenario, asked, archives, who.name, job_id=job_id, alone=True))
 
 
 def provision_one(services: Services, who: Principal, wish: ItemWish, *, job_id: UUID | None = None) -> Job:
@@ -89,8 +125,7 @@ def provision_one(services: Services, who: Principal, wish: ItemWish, *, job_id:
     with change(services, who, Right.SCENARIOS_BUILD, "scenario.provision", target, kind=wish.kind, name=wish.name) as entry:
         scenario = services.scenarios()
         _require_free(scenario, wish.workspace_id, job_id)
-        job = provision_item.request_item(scenario, wish, who.name, job_id=job_id)
-        return _started(entry, _alone(services, who, wish.workspace_id, job))
+        return _started(entry, provision_item.request_item(scenario, wish, who.name, job_id=job_id))
 
 
 def require_free(services: Services, who: Principal, workspace_id: str) -> None:
@@ -181,9 +216,15 @@ def retry_upload_job(services: Services, who: Principal, job_id: UUID) -> Upload
 
 
 def delete_upload_job(services: Services, who: Principal, job_id: UUID) -> None:
-    """Take a build that has ended out of the list; right `scenarios:build`. What it made stays. Raises NotFound, and Conflict while it goes on."""
+    """Take a build that has ended out of the list, and clear its archives away; right `scenarios:build`. What it made stays.
+
+    Raises NotFound, and Conflict while it goes on.
+    """
+    from treadle.flows.scenario.uploads import remove_staged_quietly  # noqa: PLC0415 - see above
+
     with change(services, who, Right.SCENARIOS_BUILD, "scenario.delete_job", f"job:{job_id}"):
-        overview.hide_job(services.own, BUILD, job_id, who.name)
+        job = overview.hide_job(services.own, BUILD, job_id, who.name)
+        remove_staged_quietly(services.scenarios().lake, job)
 
 
 def status(services: Services, who: Principal, workspace_id: str | None = None) -> FabricStatus:
@@ -225,27 +266,7 @@ def _require_free(scenario: ScenarioServices, workspace_id: str, job_id: UUID | 
     """job_id: of the asking itself, which may be a repetition."""
     holder = flow.running_build(scenario, workspace_id)
     if holder is not None and holder.job_id != job_id:
-        raise _busy(workspace_id, holder)
-
-
-def _alone(services: Services, who: Principal, workspace_id: str, job: Job) -> Job:
-    """The job, unless another one came first while its archives were on their way: then it is taken back."""
-    holder = flow.running_build(services.scenarios(), workspace_id)
-    if job.state.ended or holder is None or holder.job_id == job.job_id:
-        return job
-    queue.request_cancel(services.own, job.job_id, who.name)
-    overview.hide_job(services.own, job.kind, job.job_id, who.name)
-    raise _busy(workspace_id, holder)
-
-
-def _busy(workspace_id: str, holder: Job) -> Conflict:
-    what = holder.payload.get("scenario_name") or holder.payload.get("name") or holder.kind
-    named = {"job_id": str(holder.job_id), "requested_by": holder.requested_by, "since": holder.created_at.isoformat(), "holder": what}
-    return Conflict(
-        f"Another provisioning of this workspace is under way: {what}, asked for by {holder.requested_by}.",
-        hint="Wait for it to end, or cancel it; POST /api/upload-jobs takes yours now and does it afterwards.",
-        details={"code": BUSY, "workspace_id": workspace_id, **named, "retry_after_seconds": _RETRY_SECONDS},
-    )
+        raise busy(workspace_id, holder)
 
 
 def _started(entry: OpenEntry, job: Job) -> Job:
@@ -257,7 +278,7 @@ def _target(asked: Asked) -> str:
     return f"scenario:{asked.scenario_name}" if asked.scenario_name else f"workspace:{asked.workspace_id}"
 
 
-def _wish(asked: Asked, archives: "Mapping[Slot, BinaryIO]") -> dict[str, object]:
+def _wish(asked: Asked, archives: "Mapping[Slot, Archive]") -> dict[str, object]:
     return {
         "workspace_id": asked.workspace_id,
         "backend": asked.backend,

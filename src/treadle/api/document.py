@@ -12,7 +12,7 @@ from treadle.api.problems import Problem
 DESCRIPTION: Final = """Runs, files, results, scenarios, jobs, the lock, tokens and the audit of Treadle, over HTTP.
 
 Send `Authorization: Bearer …` with an API token (`treadle token create`) or a token of your organisation's sign-in service. Each route names its
-right as `x-right`, and what changes something names its entry in the audit as `x-audit`.
+right as `x-right` – where there are two, what is asked for says which –, and what changes something names its entry in the audit as `x-audit`.
 
 Errors are `application/problem+json` (RFC 9457) with a stable `code`. A method that an address does not take is answered by 405 with `Allow`, a
 query parameter that a route does not know by 422, and both are true of all routes. POSTs that start something take an `Idempotency-Key`.
@@ -25,7 +25,7 @@ TAGS: Final = (
     {"name": "artifacts", "description": "The files that a run has left, whole or in ranges."},
     {"name": "kpis", "description": "The figures of the latest run, and over time."},
     {"name": "files", "description": "The workbooks in Files/import/: what is in them, and how their columns are read."},
-    {"name": "uploads", "description": "Bring a workbook, in pieces, and go on where it broke off."},
+    {"name": "uploads", "description": "Bring a workbook, or an archive of a scenario, in pieces, and go on where it broke off."},
     {"name": "lock", "description": "The lock that lets one run at a time through."},
     {"name": "jobs", "description": "Background jobs: look, cancel, try again."},
     {"name": "scenarios", "description": "Bring archives, and have lakehouse tables, an ontology and a graph made of them."},

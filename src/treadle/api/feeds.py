@@ -15,10 +15,10 @@ from treadle.api.words import for_callers
 from treadle.control import feed
 from treadle.control.database import Database
 from treadle.control.events import Event
-from treadle.control.jobs import queue
+from treadle.control.jobs import overview, queue
 from treadle.control.jobs.job import Job, JobEvent
 from treadle.errors import NotFound
-from treadle.flows.scenario.upload_job import ending_of, progress_of
+from treadle.flows.scenario.upload_job import ending_of, first_step_of, progress_of, says_step
 
 JOB_LOOK_EVERY: Final = 10  # looks; a job that ended has told so by an event, so its row is read when one came, and now and then
 
@@ -165,8 +165,11 @@ class BuildSource(JobSource):
         self._kinds = kinds
 
     def tell(self, event: JobEvent) -> Told:
-        """Only what says how far the build is, or that something goes wrong."""
+        """Only what says how far the build is, or that something goes wrong; and that with where it was then."""
         progress = progress_of(event)
+        if progress and not says_step(event):
+            before = overview.told_before(self._own, event)
+            progress = progress_of(event, before, first_step=first_step_of(queue.get_job(self._own, event.job_id)))
         return Told(event.seq, "progress", _json(progress)) if progress else Told(event.seq, "", "")
 
     def ending(self, job: Job) -> Ending:

@@ -21,7 +21,7 @@ from treadle.api.problems import HttpProblem, documented
 from treadle.api.readiness import Readiness
 from treadle.api.signing_in import SignIn
 from treadle.control import audit
-from treadle.control.access import Principal, Right, require
+from treadle.control.access import Principal, Right, allowed, require
 from treadle.errors import InvalidInput, PermissionDenied, TreadleError
 
 log = structlog.get_logger()
@@ -29,6 +29,7 @@ log = structlog.get_logger()
 PUBLIC: Final = "public"
 SIGNED_IN: Final = "signed-in"  # any principal that has a role
 BYTES: Final = "application/offset+octet-stream"
+_OR: Final = " or "
 _WITH_BODY: Final = ("POST", "PUT", "PATCH")
 
 
@@ -43,6 +44,11 @@ class App:
         self.rate = RateLimit(settings.rate_limit)
         self.readiness = Readiness(services)
         self.receiving: Counter[str] = Counter()  # uploads under way by their senders' subjects, on the event loop's thread alone
+
+
+def either(*rights: Right) -> str:
+    """Any of these rights opens the door; which of them it takes is said by what is asked for, and the action refuses the others."""
+    return _OR.join(rights)
 
 
 def needs(right: Right | str, action: str | None = None, target: str = "") -> dict[str, Any]:
@@ -145,8 +151,10 @@ def _record_refusal(services: Services, who: Principal, action: str, target: str
 def _require(principal: Principal, right: str) -> None:
     if right == SIGNED_IN:
         _require_role(principal)
-    else:
-        require(principal, Right(right))
+        return
+    rights = [Right(each) for each in right.split(_OR)]
+    if not any(allowed(principal, each) for each in rights):
+        require(principal, rights[0])
 
 
 def _require_role(principal: Principal) -> None:

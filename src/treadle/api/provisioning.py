@@ -17,6 +17,7 @@ from treadle.api.problems import documented_by
 from treadle.api.shapes.scenarios import (
     ConnectionShape,
     FabricStatusShape,
+    InWorkspace,
     ProvisionEventhouse,
     ProvisionLakehouse,
     ProvisionOntology,
@@ -112,8 +113,9 @@ async def provision_lakehouse(  # noqa: PLR0913 - the same
     request: Request, shared: Shared, who: Who, welcome: StillWelcome, body: ProvisionLakehouse, *, key: IdempotencyKey = None
 ) -> Response:
     """Find or create a lakehouse."""
-    wish = ItemWish(Kind.LAKEHOUSE, str(body.workspace_id), body.workspace_name, body.lakehouse_name)
-    return await _provided(shared, who, welcome, Asking(shared.services, who, request, key, body), wish)
+    return await _provided(
+        shared, who, welcome, Asking(shared.services, who, request, key, body), (Kind.LAKEHOUSE, body.lakehouse_name, body)
+    )
 
 
 @router.post("/api/fabric/provision/eventhouse", openapi_extra=_ONE, responses=_RESPONSES, response_class=Response)
@@ -121,8 +123,9 @@ async def provision_eventhouse(  # noqa: PLR0913 - the same
     request: Request, shared: Shared, who: Who, welcome: StillWelcome, body: ProvisionEventhouse, *, key: IdempotencyKey = None
 ) -> Response:
     """Find or create an eventhouse."""
-    wish = ItemWish(Kind.EVENTHOUSE, str(body.workspace_id), body.workspace_name, body.eventhouse_name)
-    return await _provided(shared, who, welcome, Asking(shared.services, who, request, key, body), wish)
+    return await _provided(
+        shared, who, welcome, Asking(shared.services, who, request, key, body), (Kind.EVENTHOUSE, body.eventhouse_name, body)
+    )
 
 
 @router.post("/api/fabric/provision/ontology", openapi_extra=_ONE, responses=_RESPONSES, response_class=Response)
@@ -130,8 +133,9 @@ async def provision_ontology(  # noqa: PLR0913 - the same
     request: Request, shared: Shared, who: Who, welcome: StillWelcome, body: ProvisionOntology, *, key: IdempotencyKey = None
 ) -> Response:
     """Find or create an ontology, empty if it is new."""
-    wish = ItemWish(Kind.ONTOLOGY, str(body.workspace_id), body.workspace_name, body.ontology_name)
-    return await _provided(shared, who, welcome, Asking(shared.services, who, request, key, body), wish)
+    return await _provided(
+        shared, who, welcome, Asking(shared.services, who, request, key, body), (Kind.ONTOLOGY, body.ontology_name, body)
+    )
 
 
 @router.get("/api/fabric/status", openapi_extra=needs(Right.SCENARIOS_READ), responses=answers(502))
@@ -144,14 +148,21 @@ async def _provisioned(building: Building, shared: App, who: Principal, welcome:
     return await followed(shared, who, welcome, await building.started(), "/api/upload-jobs")
 
 
-async def _provided(shared: App, who: Principal, welcome: Welcome, asking: Asking, wish: ItemWish) -> Response:
+async def _provided(shared: App, who: Principal, welcome: Welcome, asking: Asking, wanted: tuple[Kind, str, InWorkspace]) -> Response:
+    """wanted: the kind of the item, its name, and where it is to be."""
+
     def start() -> tuple[UUID, bool]:
-        kept = asking.carry_out(
-            lambda job_id: (202, StartedUpload(job_id=scenarios.provision_one(shared.services, who, wish, job_id=job_id).job_id), {})
-        )
+        kept = asking.carry_out(lambda job_id: (202, StartedUpload(job_id=_ask_for_one(shared, who, wanted, job_id)), {}))
         return UUID(kept.body["job_id"]), kept.replayed
 
     return await followed(shared, who, welcome, await run_in_threadpool(start), "/api/jobs")
+
+
+def _ask_for_one(shared: App, who: Principal, wanted: tuple[Kind, str, InWorkspace], job_id: UUID) -> UUID:
+    kind, name, place = wanted
+    workspace = scenarios.find_workspace(shared.services, who, place.workspace_id and str(place.workspace_id), place.workspace_name)
+    wish = ItemWish(kind, workspace.workspace_id, workspace.name, name)
+    return scenarios.provision_one(shared.services, who, wish, job_id=job_id).job_id
 
 
 def _status_shape(found: FabricStatus) -> FabricStatusShape:

@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from treadle.actions import uploads
-from treadle.api.guard import BYTES, App, GuardedRoute, Shared, Who, With, answers, needs
+from treadle.api.guard import BYTES, App, GuardedRoute, Shared, Who, With, answers, either, needs
 from treadle.api.incoming import IncomingBody, receiving
 from treadle.api.limits import declared_length
 from treadle.api.once import Asking, IdempotencyKey
@@ -24,6 +24,7 @@ from treadle.flows.sales.resumable import PIECE_BYTES, Receiver
 
 router = APIRouter(route_class=GuardedRoute, tags=["uploads"])
 
+_RIGHT: Final = either(Right.FILES_WRITE, Right.SCENARIOS_BUILD)  # of a workbook; of an archive
 _NUMBER: Final = {"schema": {"type": "integer"}}
 _PROGRESS: Final[dict[str, Any]] = {
     "Upload-Offset": {"description": "Where to go on.", **_NUMBER},
@@ -38,13 +39,18 @@ Offset = Annotated[int, Header(alias="Upload-Offset", ge=0, le=2**53, descriptio
 
 @router.post(
     "/api/uploads",
-    openapi_extra=needs(Right.FILES_WRITE, "upload.begin", "file"),
+    openapi_extra=needs(_RIGHT, "upload.begin", "file"),
     responses=answers(409, 415, 502),
     response_model=UploadShape,
     status_code=201,
 )
 def create_upload(request: Request, services: With, who: Who, body: CreateUpload, key: IdempotencyKey = None) -> Response:
-    """Begin an upload into Files/import/. An older file of that name stays readable until the new one is whole and verified."""
+    """Begin an upload: of a workbook into Files/import/, or of an archive of a scenario, when the name ends in .tar.gz or .tgz.
+
+    A workbook needs the right `files:write`. An older one of that name stays readable until the new one is whole and verified. An archive needs
+    `scenarios:build`, may have SCENARIO_UPLOAD_LIMIT_MB, is there for its sender alone, and waits, once it is finalised, for one build that names its
+    `upload_id`, until `expires_at`.
+    """
 
     def begin(upload_id: UUID) -> tuple[int, UploadShape, dict[str, str]]:
         upload = uploads.begin(
@@ -57,7 +63,7 @@ def create_upload(request: Request, services: With, who: Who, body: CreateUpload
 
 @router.get(
     "/api/uploads/{upload_id}",
-    openapi_extra=needs(Right.FILES_WRITE),
+    openapi_extra=needs(_RIGHT),
     responses={**answers(404, 502), 200: {"headers": _PROGRESS}},
 )
 def show_upload(services: With, who: Who, response: Response, upload_id: UploadId) -> UploadShape:
@@ -69,7 +75,7 @@ def show_upload(services: With, who: Who, response: Response, upload_id: UploadI
 
 @router.head(
     "/api/uploads/{upload_id}",
-    openapi_extra=needs(Right.FILES_WRITE),
+    openapi_extra=needs(_RIGHT),
     responses={**answers(404, 502), 200: {"headers": _PROGRESS}},
     response_class=Response,
 )
@@ -81,7 +87,7 @@ def resume_upload(services: With, who: Who, upload_id: UploadId) -> Response:
 
 @router.patch(
     "/api/uploads/{upload_id}",
-    openapi_extra={**needs(Right.FILES_WRITE, "upload.send", "upload:{upload_id}"), "requestBody": _BODY},
+    openapi_extra={**needs(_RIGHT, "upload.send", "upload:{upload_id}"), "requestBody": _BODY},
     responses={**answers(404, 408, 409, 415, 502), 204: {"headers": _PROGRESS}},
     response_class=Response,
     status_code=204,
@@ -99,24 +105,27 @@ async def send_piece(request: Request, shared: Shared, who: Who, upload_id: Uplo
 
 @router.post(
     "/api/uploads/{upload_id}/finalise",
-    openapi_extra=needs(Right.FILES_WRITE, "file.upload", "upload:{upload_id}"),
+    openapi_extra=needs(_RIGHT, "file.upload", "upload:{upload_id}"),
     responses=answers(404, 409, 415, 502),
     response_model=FileShape,
 )
 def finalise_upload(services: With, who: Who, upload_id: UploadId, body: Finalise) -> LakeFile:
-    """Verify the stored bytes by their SHA-256, and put the file in its place in one step. Safe to repeat."""
+    """Verify the stored bytes by their SHA-256, and put the file in its place in one step. Safe to repeat.
+
+    An archive must be a gzip file. Then `POST /api/upload-jobs` takes its `upload_id`, as `graph_upload` for example.
+    """
     return uploads.finalise(services, who, upload_id, body.sha256)
 
 
 @router.delete(
     "/api/uploads/{upload_id}",
-    openapi_extra=needs(Right.FILES_WRITE, "upload.cancel", "upload:{upload_id}"),
+    openapi_extra=needs(_RIGHT, "upload.cancel", "upload:{upload_id}"),
     responses=answers(404, 409, 502),
     response_class=Response,
     status_code=204,
 )
 def cancel_upload(services: With, who: Who, upload_id: UploadId) -> Response:
-    """Give an upload up and clear its bytes away."""
+    """Give an upload up and clear its bytes away; of an archive also when it is finalised, as long as no build has used it."""
     uploads.give_up(services, who, upload_id)
     return Response(status_code=204)
 
@@ -172,6 +181,7 @@ def _headers(upload: Upload, offset: int) -> dict[str, str]:
 
 def _shape(upload: Upload, offset: int) -> UploadShape:
     members = {
-        name: getattr(upload, name) for name in ("upload_id", "file_name", "size_bytes", "state", "created_by", "created_at", "expires_at")
+        name: getattr(upload, name)
+        for name in ("upload_id", "file_name", "size_bytes", "state", "created_by", "created_at", "expires_at", "used_by")
     }
     return UploadShape(**members, offset=offset, url=f"/api/uploads/{upload.upload_id}")

@@ -23,6 +23,7 @@ _INSTEAD: Final = tuple(
         (r"treadle jobs ls", "GET /api/jobs"),
         (r"treadle token ls", "GET /api/tokens"),
         (r"treadle scenario ls", "GET /query/docs/scenarios"),
+        (r"treadle scenario destroy (\{[^}]*\}|[\w-]+)", "POST /api/jobs/{job_id}/retry"),
         (r"with --overwrite\b", "with `overwrite`"),
         (r"treadle files ls", "GET /api/files"),
         (r"treadle files upload FILE", "POST /api/uploads"),

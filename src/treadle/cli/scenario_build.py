@@ -1,6 +1,6 @@
 """treadle scenario plan, apply and destroy: what would change, do it, and be rid of it again."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, cast
 from uuid import uuid4
@@ -30,10 +30,10 @@ from treadle.control.access import Principal
 from treadle.control.jobs.job import Job
 from treadle.control.jobs.states import JobState
 from treadle.errors import Conflict, OperationFailed
-from treadle.flows.scenario.flow import Asked, BuildPlan, DestroyPlan
+from treadle.flows.scenario.flow import Asked, BuildPlan, DestroyPlan, DocumentCounts
 from treadle.flows.scenario.plan import Action, Change
 from treadle.flows.scenario.schema import Connector
-from treadle.flows.scenario.slot_files import DOCUMENT_SLOTS, Slot
+from treadle.flows.scenario.slot_files import Slot, documents_told
 from treadle.wiring import Wiring
 
 CONFLICTS: Final = EXIT_CODES[Conflict]
@@ -51,8 +51,22 @@ Name = Annotated[
 Backend = Annotated[
     Connector | None, typer.Option("--backend", help="Where the graph goes (default: as the manifest says).", show_default=False)
 ]
-Lakehouse = Annotated[str, typer.Option("--lakehouse", help="The lakehouse of the tables; it is made if it is missing.")]
-Ontology = Annotated[str, typer.Option("--ontology", help="The ontology; it is made if it is missing.")]
+Lakehouse = Annotated[
+    str | None,
+    typer.Option(
+        "--lakehouse",
+        help="The lakehouse of the tables; it is made if it is missing (default: that of the scenario's last build in this workspace, else lakehouse).",
+        show_default=False,
+    ),
+]
+Ontology = Annotated[
+    str | None,
+    typer.Option(
+        "--ontology",
+        help="The ontology; it is made if it is missing (default: that of the scenario's last build in this workspace, else ontology).",
+        show_default=False,
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Take over what another scenario made, or nobody knows who.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Only ask for the job; a worker does it.")]
@@ -69,8 +83,8 @@ def plan(
     prompts: PromptsFile = None,
     name: Name = None,
     workspace: Workspaces = None,
-    lakehouse: Lakehouse = "lakehouse",
-    ontology: Ontology = "ontology",
+    lakehouse: Lakehouse = None,
+    ontology: Ontology = None,
     backend: Backend = None,
     overwrite: Overwrite = False,
     state: State = None,
@@ -101,8 +115,8 @@ def apply(
     prompts: PromptsFile = None,
     name: Name = None,
     workspace: Workspaces = None,
-    lakehouse: Lakehouse = "lakehouse",
-    ontology: Ontology = "ontology",
+    lakehouse: Lakehouse = None,
+    ontology: Ontology = None,
     backend: Backend = None,
     overwrite: Overwrite = False,
     yes: Yes = False,
@@ -128,7 +142,7 @@ def apply(
         elif not found.can_be_applied:
             show_json(plan_data(found, asked))
         _leave_if_refused(found)
-        if not _agreed(_question(found, paths), yes=yes):
+        if not _agreed(_question(found), yes=yes):
             return
         with opened(paths) as archives, waiting_for(f"Sending {_named(paths)}"):
             job = scenarios.build(wiring.services, who, asked, archives, job_id=uuid4())
@@ -146,24 +160,27 @@ def destroy(
     state: State = None,
     json_output: Json = False,
 ) -> None:
-    """Remove what building a scenario made: show it, ask, and wait for the job that does it. What others use stays, and so does what was there."""
+    """Remove what building a scenario made, with its documents: show it, ask, and wait for the job that does it.
+
+    What others use stays, and so does what was there.
+    """
     with session(state) as wiring:
         say_environment(wiring.settings)
         who = acting(wiring, user)
         found = scenarios.survey_destroy(wiring.services, who, name)
-        data = {"scenario_name": name, "removed": found.removed, "left": found.left}
+        data = {"scenario_name": name, "removed": found.removed, "documents": found.documents, "left": found.left}
         if not json_output:
             _show_removal(found)
         elif preview:
             show_json(data)
-        if preview or not _agreed(f"Remove the scenario {name} and {counted(len(found.removed), 'thing')} in Fabric?", yes=yes):
+        if preview or not _agreed(_removal_question(name, found), yes=yes):
             return
         job = scenarios.destroy(wiring.services, who, name, job_id=uuid4())
         _finish(wiring, who, job, no_wait=no_wait, timeout=timeout, data=data if json_output else None)
 
 
 def plan_data(found: BuildPlan, asked: Asked) -> dict[str, Any]:
-    """A plan as JSON has it: the four counts, and every change."""
+    """A plan as JSON has it: the four counts of things, and every change; and by slot what changes of its documents."""
     return {
         "scenario_name": found.scenario_name,
         "backend": found.backend,
@@ -173,6 +190,7 @@ def plan_data(found: BuildPlan, asked: Asked) -> dict[str, Any]:
         "counts": found.counts,
         "can_be_applied": found.can_be_applied,
         "changes": found.changes,
+        "documents": found.documents,
         "faults": found.faults,
         "notes": found.notes,
     }
@@ -188,8 +206,8 @@ def _asked(
     workspace: str | None,
     *,
     scenario_name: str | None,
-    lakehouse: str,
-    ontology: str,
+    lakehouse: str | None,
+    ontology: str | None,
     backend: Connector | None,
     overwrite: bool,
 ) -> Asked:
@@ -212,6 +230,8 @@ def _show_plan(found: BuildPlan, asked: Asked) -> None:
         rows = [_change_row(change) for change in found.changes]
         show_table(("", "kind", "name", "why"), rows, whole=("", "kind"), gap=True, empty="Nothing in Fabric is needed.")
         stdout().print("\n" + ", ".join(f"{count:,} {action}" for action, count in found.counts.items()), markup=False)
+        for slot, counted_documents in found.documents.items():
+            stdout().print(f"{slot}: {_documents_told(counted_documents)}", markup=False)
     if found.notes:
         show_table(("",), [(note,) for note in found.notes], gap=True, title="Worth knowing", empty="")
 
@@ -223,7 +243,13 @@ def _change_row(change: Change) -> tuple[Any, ...]:
 def _show_removal(found: DestroyPlan) -> None:
     rows = [(Markup("[red]- remove[/]"), thing.kind.replace("_", " "), thing.name, "") for thing in found.removed]
     rows += [(Markup("[dim]= leave[/]"), left.thing.kind.replace("_", " "), left.thing.name, left.reason) for left in found.left]
-    show_table(("", "kind", "name", "why"), rows, whole=("", "kind"), empty="There is nothing of it in Fabric.")
+    rows += [(Markup("[red]- remove[/]"), "documents", documents_told({slot: count}), "") for slot, count in found.documents.items()]
+    show_table(("", "kind", "name", "why"), rows, whole=("", "kind"), empty="Only its record is left: nothing in Fabric, and no documents.")
+
+
+def _removal_question(name: str, found: DestroyPlan) -> str:
+    documents = documents_told(found.documents)
+    return f"Remove the scenario {name}, {counted(len(found.removed), 'thing')} in Fabric{f', {documents}' if documents else ''}?"
 
 
 def _leave_if_refused(found: BuildPlan) -> None:
@@ -237,12 +263,21 @@ def _leave_if_refused(found: BuildPlan) -> None:
         raise typer.Exit(CONFLICTS)
 
 
-def _question(found: BuildPlan, slots: Collection[Slot]) -> str | None:
+def _question(found: BuildPlan) -> str | None:
     """None: nothing would change, so there is nothing to ask."""
     changing = found.counts[Action.CREATE] + found.counts[Action.UPDATE]
-    documents = [str(slot) for slot in slots if slot in DOCUMENT_SLOTS]
+    documents = [f"{slot} ({_documents_told(each, only_changes=True)})" for slot, each in found.documents.items() if _changes_any(each)]
     asked = ([counted(changing, "change")] if changing else []) + documents
     return f"Carry out: {', '.join(asked)}?" if asked else None
+
+
+def _changes_any(documents: DocumentCounts) -> bool:
+    return bool(documents.created or documents.updated or documents.removed)
+
+
+def _documents_told(documents: DocumentCounts, *, only_changes: bool = False) -> str:
+    told = {"created": documents.created, "updated": documents.updated, "removed": documents.removed, "unchanged": documents.unchanged}
+    return ", ".join(f"{count:,} {what}" for what, count in told.items() if not only_changes or (count and what != "unchanged"))
 
 
 def _agreed(question: str | None, *, yes: bool) -> bool:

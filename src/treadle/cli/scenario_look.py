@@ -160,7 +160,7 @@ def _show(found: ScenarioRecord) -> None:
     facts = {
         "scenario": found.name, "state": _standing(found), "title": found.display_name, "about": found.description.strip(), "domain": found.domain,
         "backend": found.graph_connector, "workspace": f"{found.workspace_name} ({found.workspace_id})", "lakehouse": found.lakehouse_name,
-        "ontology": found.ontology_name, "graph model": found.graph_model_id, "KQL database": found.kql_database_name,
+        "ontology": found.ontology_name, "graph model": found.graph_model_id, "eventhouse": found.eventhouse_name, "KQL database": found.kql_database_name,
         "updated": local_time(found.updated_at), "job": found.job_id,
     }  # fmt: skip
     show_table(("", ""), [(name, str(value)) for name, value in facts.items() if value], empty="")

@@ -31,6 +31,11 @@ class FabricItems(FabricCalls):
         answered = self.transport.pages(path, what=f"list items of workspace {workspace}", params={"type": type} if type else None)
         return [read_item(answer.exchange, entry) for answer, entry in answered]
 
+    def get_item(self, workspace: WorkspaceId, item: ItemId) -> Item:
+        """One item of any type, whether or not lists show it yet."""
+        answer = self.transport.request("GET", item_path(workspace, item), what=f"read item {item}")
+        return read_item(answer.exchange, answer.json_object())
+
     def find_item(self, workspace: WorkspaceId, type: str, name: str) -> Item | None:  # noqa: A002 - Fabric's own word
         """The item of this type and exact name, or None. One that was made a moment ago may not be listed yet."""
         return next(iter(self._named(workspace, type, name)), None)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
-from treadle.control.database import Database
+from treadle.control.database import Connection, Database
 from treadle.control.statements import load_queries
 from treadle.control.stored import checked_name
 from treadle.errors import Conflict, InvalidInput, NotFound
@@ -18,7 +18,11 @@ SHA256_DIGITS: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class NewUpload:
-    """What somebody is going to send. sha256: in lower-case hexadecimal digits; None: it is said at the end."""
+    """What somebody is going to send.
+
+    sha256: in lower-case hexadecimal digits; None: it is said at the end. owner: the subject of `created_by`. archive_path: where an archive goes
+    when it is verified; None: a workbook, which goes to Files/import/.
+    """
 
     upload_id: UUID
     file_name: str
@@ -27,11 +31,16 @@ class NewUpload:
     overwrite: bool
     staged_path: str
     created_by: str
+    owner: str | None = None
+    archive_path: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """An upload. state: OPEN, PLACING (verified; the rename may have happened), PLACED, CANCELLED. Times are aware UTC."""
+    """An upload. state: OPEN, PLACING (verified; the rename may have happened), PLACED, CANCELLED. Times are aware UTC.
+
+    owner, archive_path: as `NewUpload`. used_by: the job that builds from an archive; None: it waits for one.
+    """
 
     upload_id: UUID
     file_name: str
@@ -44,6 +53,9 @@ class Upload:
     created_at: datetime
     expires_at: datetime
     placed_at: datetime | None
+    owner: str | None = None
+    archive_path: str | None = None
+    used_by: UUID | None = None
 
 
 def create_upload(own: Database, new: NewUpload, lifetime: timedelta) -> Upload:
@@ -77,6 +89,37 @@ def get_upload(own: Database, upload_id: UUID) -> Upload:
     return _upload(row)
 
 
+def require_owner(upload: Upload, subject: str) -> None:
+    """An archive is there for who began the upload, and for nobody else. Raises NotFound, as if there were none."""
+    if upload.archive_path is not None and upload.owner != subject:
+        raise _gone(upload.upload_id, f"There is no upload {upload.upload_id}.")
+
+
+def use_upload(connection: Connection, upload_id: UUID, job_id: UUID) -> None:
+    """Note, in the transaction that asks for the job, that it has this archive. Safe to repeat with the same job.
+
+    Raises:
+        Conflict: another job has it, or it was given up meanwhile.
+    """
+    if connection.execute(_SQL["use_upload"], {"upload_id": upload_id, "job_id": job_id}).fetchone() is None:
+        raise used(upload_id, None)
+
+
+def user_of(own: Database, upload_id: UUID) -> UUID | None:
+    """The job that has used an archive. None: nobody has, or there is no such upload (any more)."""
+    rows = own.read(_SQL["user_of"], {"upload_id": upload_id})
+    return rows[0]["used_by"] if rows else None
+
+
+def used(upload_id: UUID, job_id: UUID | None) -> Conflict:
+    """What somebody is told who wants to use an archive a second time. job_id: who has it, if that is known."""
+    return Conflict(
+        f"The upload {upload_id} is used up{f' by the job {job_id}' if job_id else ''}.",
+        hint="Retry that job, or upload the archive anew.",
+        details={"code": "upload_used", "upload_id": str(upload_id)} | ({"job_id": str(job_id)} if job_id else {}),
+    )
+
+
 def begin_placing(own: Database, upload_id: UUID, sha256: str) -> None:
     """Note that the stored bytes were verified, before they are renamed into place.
 
@@ -104,16 +147,16 @@ def cancel_upload(own: Database, upload_id: UUID) -> None:
     """Give an upload up. Safe to repeat.
 
     Raises:
-        Conflict: its file is in its place, or about to be.
+        Conflict: its file is in its place, or about to be; or a job has used the archive.
     """
     with own.transaction() as connection:
         if connection.execute(_SQL["cancel_upload"], {"upload_id": upload_id}).fetchone() is None:
             raise _over(upload_id)
 
 
-def over_uploads(own: Database) -> list[tuple[UUID, str]]:
-    """Uploads that nobody will go on with, at most 500: id and staged path."""
-    return [(row["upload_id"], row["staged_path"]) for row in own.read(_SQL["over_uploads"])]
+def over_uploads(own: Database) -> list[tuple[UUID, str, str | None]]:
+    """Uploads that nobody will go on with, at most 500: id, staged path, and the path of an archive that nobody has used."""
+    return [(row["upload_id"], row["staged_path"], row["archive_path"]) for row in own.read(_SQL["over_uploads"])]
 
 
 def delete_upload(own: Database, upload_id: UUID) -> None:

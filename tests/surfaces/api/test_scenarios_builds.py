@@ -6,15 +6,20 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from urllib.parse import urlsplit
-from uuid import uuid4
+from uuid import UUID, uuid4
 
+import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 
 from tests.surfaces.api.conftest import PLENTY, eventually, serving, working
 from tests.surfaces.api.scenario_trials import archive, ask_for_upload, new_workspace, streamed, until_ended
 from tests.unit.scenario_archives import small, tar_gz
 from treadle.control.access import Role
+from treadle.control.jobs.queue import list_jobs
+from treadle.flows.scenario.flow import workspace_key
 from treadle.flows.scenario.upload_job import STAGES
+from treadle.flows.scenario.uploads import UPLOADS
 
 GOOD = small()
 BAD = small(Shop_csv="ShopId,City\nS1,Sydney\nS1,Perth\n")
@@ -24,6 +29,14 @@ QUERY = "MATCH (o:`Order`)-[:placed_at]->(s:Shop) RETURN s.City AS city, count(*
 @pytest.fixture
 def workspace(service) -> str:
     return new_workspace(service)
+
+
+def name_of(service, workspace: str) -> str:
+    return service.wiring.fabric.get_workspace(workspace).name
+
+
+def staged_folders(service) -> set[str]:
+    return {folder.name for folder in service.wiring.lake.list_folders(UPLOADS)}
 
 
 def test_a_scenario_is_built_in_the_background_and_its_graph_is_asked(service, workspace):
@@ -54,7 +67,7 @@ def test_a_scenario_is_built_in_the_background_and_its_graph_is_asked(service, w
 
 
 def test_a_provisioning_tells_each_step_and_what_it_made(service, workspace):
-    sent = {"data": {"workspace_id": workspace, "workspace_name": "ops"}, "files": {"file": archive(GOOD)}}
+    sent = {"data": {"workspace_id": workspace, "workspace_name": name_of(service, workspace)}, "files": {"file": archive(GOOD)}}
     with working(service.wiring), streamed(service.operator, "POST", "/api/fabric/provision/graph", **sent) as (answer, events):
         assert (answer.status_code, answer.headers["content-type"].partition(";")[0]) == (200, "text/event-stream")
         heard = list(events)
@@ -63,7 +76,7 @@ def test_a_provisioning_tells_each_step_and_what_it_made(service, workspace):
     assert names[-1] == "complete", data[-1]
     steps = [told["step"] for told in data[:-1] if told["step"] in STAGES]
     assert (steps[0], set(steps)) == ("extract", set(STAGES)), data
-    shares = [told["pct"] for told in data[:-1] if told["pct"] is not None]
+    shares = [told["pct"] for told in data[:-1]]
     assert (shares[0], shares[-1]) == (1, 100)
     assert [int(number) for number in ids[:-1]] == sorted({int(number) for number in ids[:-1]})
     made = data[-1]
@@ -104,6 +117,73 @@ def test_a_build_outlives_the_server_that_took_it(service, workspace):
     assert int(rest[0][0]) > int(heard[-1][0])
 
 
+def test_a_workspace_is_found_by_its_name_and_recorded_under_it(service, workspace):
+    name = name_of(service, workspace)
+    service.operator.post("/query/fabric/connections", json={"workspace_id": new_workspace(service)}).raise_for_status()
+    texts = {"workspace_name": name, "scenario_name": "by-name"}
+    asked = service.operator.post("/api/upload-jobs", data=texts, files={"graph": archive(GOOD)})
+    assert asked.status_code == 201, asked.text
+    job_id = asked.json()["job_id"]
+    waiting = service.viewer.get(f"/api/upload-jobs/{job_id}").json()
+    assert (waiting["workspace_id"], waiting["workspace_name"]) == (workspace, name)
+    assert until_ended(service, job_id)["status"] == "done"
+    record = service.viewer.get("/query/docs/scenarios/by-name").json()
+    assert (record["workspace_id"], record["workspace_name"]) == (workspace, name)
+
+
+def test_a_workspace_that_is_named_twice_must_be_one(service, workspace):
+    name = name_of(service, workspace)
+    for address in ("/api/upload-jobs", "/api/fabric/provision", "/api/fabric/provision/graph", "/query/upload/graph"):
+        files = {"file" if "/graph" in address else "graph": archive(GOOD)}
+        absent = service.operator.post(address, data={"workspace_name": "no such workspace"}, files=files)
+        assert (absent.status_code, absent.json()["workspace_name"]) == (404, "no such workspace"), address
+        assert "connections" in absent.json()["hint"]
+        wrong = service.operator.post(address, data={"workspace_id": workspace, "workspace_name": "another"}, files=files)
+        assert (wrong.status_code, wrong.json()["code"]) == (422, "invalid_input"), address
+        assert all(word in wrong.json()["detail"] for word in (workspace, name, "another"))
+    for kind in ("lakehouse", "eventhouse", "ontology"):
+        address = f"/api/fabric/provision/{kind}"
+        assert service.operator.post(address, json={"workspace_name": "no such workspace"}).status_code == 404
+        assert service.operator.post(address, json={"workspace_id": workspace, "workspace_name": "another"}).status_code == 422
+    assert service.viewer.get("/api/upload-jobs", params={"workspace_id": workspace}).json()["jobs"] == []
+
+
+def test_a_single_thing_is_made_in_the_workspace_that_is_named(service, workspace):
+    body = {"workspace_name": name_of(service, workspace), "lakehouse_name": "named"}
+    with working(service.wiring), streamed(service.operator, "POST", "/api/fabric/provision/lakehouse", json=body) as (answer, events):
+        assert [name for _, name, _ in events][-1] == "complete"
+    job = service.viewer.get(answer.headers["location"]).json()
+    assert [item.name for item in service.wiring.fabric.list_items(workspace, "Lakehouse")] == ["named"], job
+
+
+def test_each_event_says_step_and_share_also_when_an_attempt_fails_or_its_worker_is_lost(service, workspace):
+    """The trail is written as the worker writes it; what listeners get of it is what counts."""
+    job_id = ask_for_upload(service, workspace, {"graph": archive(BAD)}, scenario_name="shop")["job_id"]
+    address = f"/api/upload-jobs/{job_id}"
+    with psycopg.connect(**service.wiring.settings.own_conninfo) as connection:
+        told = ("WARNING", "early", None), ("INFO", "A: 12 rows", {"slot": "graph", "step": "tables", "detail": "A: 12 rows", "pct": 41.5}), ("WARNING", "The worker was lost.", {"state": "QUEUED"})  # fmt: skip
+        for level, message, data in told:
+            connection.execute(
+                "WITH job AS (UPDATE treadle.jobs SET last_seq = last_seq + 1 WHERE job_id = %s RETURNING job_id, last_seq) "
+                "INSERT INTO treadle.job_events (job_id, seq, at, level, message, data) "
+                "SELECT job_id, last_seq, clock_timestamp(), %s, %s, %s FROM job",
+                (job_id, level, message, Jsonb(data)),
+            )
+    service.operator.post(f"{address}/cancel").raise_for_status()
+    with streamed(service.viewer, "GET", f"{address}/events") as (_, events):
+        whole = list(events)
+    said = [(data["step"], data["detail"], data["pct"]) for _, name, data in whole if name == "progress"]
+    assert said == [
+        ("extract", "early", 0),
+        ("tables", "A: 12 rows", 41.5),
+        ("tables", "The worker was lost.", 41.5),
+        ("tables", "Cancelled by test-operator.", 41.5),
+    ]
+    with streamed(service.viewer, "GET", f"{address}/events", headers={"Last-Event-ID": whole[1][0]}) as (_, events):
+        assert list(events) == whole[2:], "the same to who comes back"
+    assert (whole[-1][1], whole[-1][2]["step"], whole[-1][2]["pct"]) == ("error", "extract", -1)
+
+
 def test_one_provisioning_of_a_workspace_at_a_time_and_the_holder_is_named(service, workspace):
     held = ask_for_upload(service, workspace, {"graph": archive(GOOD)}, scenario_name="shop")["job_id"]
     sent = {"data": {"workspace_id": workspace.upper()}, "files": {"file": archive(GOOD)}}
@@ -137,6 +217,10 @@ def test_of_two_that_provision_at_once_one_is_refused_and_leaves_nothing_to_do(s
         assert sorted(both.map(provision, range(2))) == [200, 409]
     (left,) = service.viewer.get("/api/upload-jobs", params={"workspace_id": workspace}).json()["jobs"]
     assert left["status"] == "pending"
+    assert [job.job_id for job in list_jobs(service.wiring.own, key=workspace_key(workspace)).jobs] == [UUID(left["id"])], (
+        "hidden ones included"
+    )
+    assert staged_folders(service) >= {left["id"]}
     service.operator.post(f"/api/upload-jobs/{left['id']}/cancel").raise_for_status()
 
 
@@ -203,6 +287,7 @@ def test_a_job_is_cancelled_asked_for_again_and_taken_out_of_the_list(service, w
     assert until_ended(service, job_id)["status"] == "done"
     assert service.operator.post(f"{address}/cancel").status_code == 409
     assert service.operator.delete(address).status_code == 204
+    assert job_id not in staged_folders(service)
     assert (service.viewer.get(address).status_code, service.viewer.get(f"{address}/events").status_code) == (404, 404)
     assert service.viewer.get("/api/upload-jobs", params={"workspace_id": workspace}).json()["jobs"] == []
     assert service.viewer.get(f"/api/jobs/{job_id}").json()["state"] == "SUCCEEDED"
@@ -211,7 +296,11 @@ def test_a_job_is_cancelled_asked_for_again_and_taken_out_of_the_list(service, w
 
 
 def test_single_things_are_found_or_created(service, workspace):
-    for kind, more in (("lakehouse", {}), ("eventhouse", {"eventhouse_name": "house"}), ("ontology", {"workspace_name": "ops"})):
+    for kind, more in (
+        ("lakehouse", {}),
+        ("eventhouse", {"eventhouse_name": "house"}),
+        ("ontology", {"workspace_name": name_of(service, workspace)}),
+    ):
         found = []
         for _ in range(2):
             body = {"workspace_id": workspace, **more}

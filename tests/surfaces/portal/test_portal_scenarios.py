@@ -16,7 +16,7 @@ from tests.unit.scenario_archives import small, tar_gz
 from treadle.actions import connections, documents, jobs, scenarios
 from treadle.control.access import Role, local_principal
 from treadle.control.database import Database
-from treadle.control.jobs import queue
+from treadle.control.jobs import overview, queue
 from treadle.control.jobs.job import Job, JobEvent, NewJob
 from treadle.control.jobs.states import JobState
 from treadle.errors import NotFound
@@ -378,3 +378,92 @@ def test_a_scenario_that_was_built_is_asked_read_and_removed(service, open_page,
     assert "No such scenario" in texts(at)
     with pytest.raises(NotFound):
         scenarios.get_scenario(service.wiring.services, OLGA, "shop")
+
+
+def test_update_offers_the_place_of_the_scenario_and_what_nobody_changed_was_not_given(service, open_page, connected, record):
+    services = service.wiring.services
+    save_scenario(services.scenarios().documents, replace(record, lakehouse_name="hafen_lh", ontology_name="hafen_onto"))
+    other = services.scenarios().fabric.create_workspace(f"other {uuid4()}").workspace_id
+    connections.add_connection(services, OLGA, other)
+    connections.select_connection(services, OLGA, other)
+    at = open_page("scenario", scenario="shop")
+    at.button(key="scenario-update").click().run()
+    assert at.selectbox(key="scenario-add-workspace").value == connected, "where it is, and not the active connection"
+    assert [field(at, name).value for name in ("lakehouse", "ontology")] == ["hafen_lh", "hafen_onto"]
+    at.file_uploader[0].upload("shop.tar.gz", small()).run()
+    assert not at.exception
+    assert {"hafen_lh", "hafen_onto"} <= set(plan_of(at)["Name"])
+    field(at, "ontology").set_value("mine").run()
+    assert "This build goes to ontology mine" in texts(at)
+    field(at, "ontology").set_value("hafen_onto").run()
+    at.button(key="scenario-add-really").click().run()
+    assert not at.exception
+    [job] = newest_jobs(service)
+    assert not set(job.payload) & {"lakehouse_name", "ontology_name", "eventhouse_name"}
+    assert job.payload["workspace_id"] == connected
+
+
+def field(at, name):
+    """The field of a name that a build may be given, in whatever round of the dialog."""
+    return next(each for each in at.text_input if each.key.startswith(f"scenario-add-{name}-"))
+
+
+def plan_of(at):
+    return next(table.value for table in at.dataframe if "What happens" in table.value)
+
+
+def test_in_another_workspace_the_names_are_given_as_they_stand_there(service, open_page, connected, record):
+    save_scenario(service.wiring.services.scenarios().documents, replace(record, lakehouse_name="hafen_lh", ontology_name="hafen_onto"))
+    other = service.wiring.services.scenarios().fabric.create_workspace(f"other {uuid4()}").workspace_id
+    connections.add_connection(service.wiring.services, OLGA, other)
+    at = open_page("scenario", scenario="shop")
+    at.button(key="scenario-update").click().run()
+    at.selectbox(key="scenario-add-workspace").set_value(other).run()
+    at.file_uploader[0].upload("shop.tar.gz", small()).run()
+    at.button(key="scenario-add-really").click().run()
+    [job] = newest_jobs(service)
+    assert (job.payload["workspace_id"], job.payload["lakehouse_name"], job.payload["ontology_name"]) == (other, "hafen_lh", "hafen_onto")
+
+
+def test_a_job_that_was_put_out_of_sight_does_not_tell_how_a_scenario_stands(service, open_page, record, ask_for):
+    job = ask_for()
+    queue.request_cancel(service.wiring.own, job.job_id, "aud")
+    assert "Cancelled" in texts(open_page("scenarios"))
+    overview.hide_job(service.wiring.own, BUILD, job.job_id, "aud")
+    at = open_page("scenarios")
+    assert ("Cancelled" in texts(at), "Built" in texts(at)) == (False, True)
+    at = open_page("scenario", scenario="shop")
+    assert not at.exception
+    assert ("cancelled" in texts(at).lower(), "scenario-retry" in {button.key for button in at.button}) == (False, False)
+    assert "No job of this scenario" in texts(open_page("scenario", scenario="shop", view="Jobs"))
+    failed = ask_for()
+    with psycopg.connect(service.environment.postgres.admin_dsn) as connection:
+        connection.execute("UPDATE treadle.jobs SET state = 'FAILED', finished_at = now() WHERE job_id = %s", [failed.job_id])
+    open_page("scenarios")  # which looks anew; the head of a page takes a look of a moment ago
+    assert "Build of shop" in texts(open_page("monitor"))
+    overview.hide_job(service.wiring.own, BUILD, failed.job_id, "aud")
+    open_page("scenarios")
+    assert "Build of shop" not in texts(open_page("monitor"))
+
+
+@pytest.mark.timeout(240)
+def test_documents_that_go_are_asked_about_and_files_that_are_no_texts_are_told(service, open_page, connected):
+    papers = {f"runbooks/{name}.md": f"# {name}" for name in "abcd"}
+    built(service, connected, {"runbooks": tar_gz({**papers, "runbooks/manual.pdf": "%PDF"})})
+    at = open_page("scenario", scenario="shop", view="Documents")
+    assert "Of the last archive of runbooks: 1 file is passed over: manual.pdf" in texts(at)
+    assert "1 file is passed over: manual.pdf" in texts(open_page("scenario", scenario="shop", view="Jobs"))
+    at.button(key="scenario-update").click().run()
+    at.file_uploader[2].upload("papers.tar.gz", tar_gz({"runbooks/a.md": "# other", "runbooks/manual.pdf": "%PDF"})).run()
+    assert not at.exception
+    said = texts(at)
+    for told in ("1 updated, 3 removed", "b.md, c.md, d.md are no longer in the archive", "1 file is passed over: manual.pdf"):
+        assert told in said
+    assert at.button(key="scenario-add-really").disabled
+    asked = at.checkbox(key="scenario-add-documents")
+    assert asked.label == "Yes, remove 3 documents and replace 1 document that are there"
+    asked.check().run()
+    assert not at.button(key="scenario-add-really").disabled
+    at = open_page("scenario", scenario="shop")
+    at.button(key="scenario-destroy").click().run()
+    assert "**4 runbooks** and its record are removed" in texts(at)

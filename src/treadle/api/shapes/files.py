@@ -51,7 +51,9 @@ class ProfileShape(Shape):
 class CreateUpload(Asked):
     """What is going to be sent."""
 
-    file_name: FileName
+    file_name: FileName = Field(
+        description="A plain name in Files/import/; or that of an archive of a scenario, which ends in .tar.gz or .tgz."
+    )
     size_bytes: int = Field(ge=0, le=2**53, examples=[1048576])
     sha256: Sha256 | None = Field(default=None, description="If known now; else say it when finalising.")
     overwrite: bool = Field(default=True, description="Whether a file of that name may be replaced.")
@@ -74,4 +76,7 @@ class UploadShape(Shape):
     created_by: str
     created_at: Moment
     expires_at: Moment
+    used_by: UUID | None = Field(
+        default=None, description="The upload job that builds from it, if it is an archive; null: none has used it."
+    )
     url: str

@@ -13,6 +13,14 @@ Backend = Literal["fabric-gql", "cosmosdb-gremlin"]
 Pct = Annotated[float, Field(ge=0, le=100, description="How far, 0 to 100.")]
 WorkspaceId = Annotated[UUID, Field(description="A workspace of Fabric.", examples=["11111111-1111-4111-8111-111111111111"])]
 ItemName = Annotated[str, Field(min_length=1, max_length=256)]
+AnyWorkspaceId = Annotated[
+    UUID | None,
+    Field(description="A workspace of Fabric. Left out: the one that `workspace_name` names; without that, the active connection."),
+]
+AnyWorkspaceName = Annotated[
+    str | None, Field(max_length=256, description="What that is called, exactly; it must be its name if the id is sent, too.")
+]
+_LEFT_OUT = "Left out: the one that the scenario has in this workspace, if it was built there last, else"
 
 
 class UploadStepShape(Shape):
@@ -74,40 +82,39 @@ class StartedUpload(Shape):
     job_id: UUID
 
 
-class BuildForm(Asked):
+class InWorkspace(Asked):
+    """Where something is to be made: the workspace by its id, by its name, or by both."""
+
+    workspace_id: AnyWorkspaceId = None
+    workspace_name: AnyWorkspaceName = None
+
+
+class BuildForm(InWorkspace):
     """The texts of a form that brings archives."""
 
     scenario_name: str | None = Field(default=None, max_length=200, description="As the manifest says if it is left out.")
     backend: Backend | None = Field(default=None, description="As the manifest says if it is left out.")
-    workspace_id: UUID | None = Field(default=None, description="The workspace of Fabric; the active connection if it is left out.")
-    workspace_name: str | None = Field(default=None, max_length=256, description="What that is called.")
-    lakehouse_name: ItemName = Field(default="lakehouse", description="Found or created.")
-    ontology_name: ItemName = Field(default="ontology", description="Found or created.")
-    eventhouse_name: ItemName = Field(default="eventhouse", description="Found or created.")
+    lakehouse_name: ItemName | None = Field(default=None, description=f"Found or created. {_LEFT_OUT} `lakehouse`.")
+    ontology_name: ItemName | None = Field(default=None, description=f"Found or created. {_LEFT_OUT} `ontology`.")
+    eventhouse_name: ItemName | None = Field(default=None, description=f"Found or created. {_LEFT_OUT} `eventhouse`.")
     overwrite: bool = Field(default=False, description="Whether things that another scenario made, or nobody knows who, are taken over.")
 
 
-class ProvisionLakehouse(Asked):
+class ProvisionLakehouse(InWorkspace):
     """A lakehouse to find or create."""
 
-    workspace_id: WorkspaceId
-    workspace_name: str = Field(default="", max_length=256, description="What that is called.")
     lakehouse_name: ItemName = Field(default="lakehouse", description="Its name.")
 
 
-class ProvisionEventhouse(Asked):
+class ProvisionEventhouse(InWorkspace):
     """An eventhouse to find or create."""
 
-    workspace_id: WorkspaceId
-    workspace_name: str = Field(default="", max_length=256, description="What that is called.")
     eventhouse_name: ItemName = Field(default="eventhouse", description="Its name.")
 
 
-class ProvisionOntology(Asked):
+class ProvisionOntology(InWorkspace):
     """An ontology to find or create."""
 
-    workspace_id: WorkspaceId
-    workspace_name: str = Field(default="", max_length=256, description="What that is called.")
     ontology_name: ItemName = Field(default="ontology", description="Its name.")
 
 

@@ -64,6 +64,12 @@ def newest_told(own: Database, job_ids: Sequence[UUID], member: str) -> Mapping[
     return found
 
 
+def told_before(own: Database, event: JobEvent) -> JobEvent | None:
+    """The newest earlier event of the same job whose data say `step` and `pct`. None: there is none."""
+    rows = own.read(SQL["told_before"], {"job_id": event.job_id, "seq": event.seq})
+    return JobEvent(**rows[0]) if rows else None
+
+
 def hide_job(own: Database, kind: str, job_id: UUID, who: str) -> Job:
     """Put a job that has ended out of sight.
 

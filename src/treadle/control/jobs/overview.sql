@@ -31,6 +31,13 @@ SELECT DISTINCT ON (event.job_id, event.data ->> %(member)s::text)
  WHERE event.job_id = ANY (%(job_ids)s::uuid[]) AND event.data ->> %(member)s::text IS NOT NULL
  ORDER BY event.job_id, event.data ->> %(member)s::text, event.seq DESC;
 
+-- told_before
+-- Where a job was, by its own words, before one of its events.
+SELECT job_id, seq, at, level, step, pct, message, data
+  FROM treadle.job_events
+ WHERE job_id = %(job_id)s::uuid AND seq < %(seq)s::bigint AND data ->> 'step' IS NOT NULL AND data ->> 'pct' IS NOT NULL
+ ORDER BY seq DESC LIMIT 1;
+
 -- hide_job
 -- Only what has ended. No row back: it goes on.
 WITH job AS (

@@ -55,6 +55,16 @@ def enqueue_many(own: Database, new: Sequence[NewJob], *, connection: Connection
         return _inserted(transaction, rows)
 
 
+def hold_key(connection: Connection, key: str) -> Job | None:
+    """Let nobody else who asks so go on with this key until the transaction ends, and return the job that has it, or is the next to have it.
+
+    None: no job of the key runs or waits.
+    """
+    connection.execute(SQL["hold_key"], {"key": key})
+    row = connection.execute(SQL["next_of_key"], {"key": key}).fetchone()
+    return job_from_row(row) if row else None
+
+
 def get_job(own: Database, job_id: UUID) -> Job:
     """Return one job.
 

@@ -20,6 +20,14 @@ WITH fresh AS (
 )
 SELECT * FROM fresh;
 
+-- hold_key
+-- Until this transaction ends nobody else who asks so goes on with this key.
+SELECT pg_advisory_xact_lock(hashtextextended('treadle jobs of ' || %(key)s::text, 0));
+
+-- next_of_key
+-- Which job of a key holds it – one that began and has not ended, also between two attempts –, or else is the first to get it.
+SELECT * FROM treadle.jobs WHERE key = %(key)s::text AND finished_at IS NULL ORDER BY started_at IS NULL, number LIMIT 1;
+
 -- get_job_by_natural_key
 -- Which job was asked for before us.
 SELECT * FROM treadle.jobs WHERE job_id = %(job_id)s::uuid OR once = %(once)s::text ORDER BY number LIMIT 1;

@@ -5,6 +5,7 @@ asks for the offset and goes on from there. At the end the stored bytes are read
 """
 
 import hashlib
+from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
@@ -23,6 +24,15 @@ log = structlog.get_logger()
 PIECE_BYTES: Final = 4 * 1024 * 1024
 FIRST_FLUSH_BYTES: Final = 32 * 1024 * 1024
 MOST_UNFLUSHED_BYTES: Final = 256 * 1024 * 1024  # what a killed server may make a sender repeat
+_GZIP_MAGIC: Final = b"\x1f\x8b"
+
+
+@dataclass(frozen=True, slots=True)
+class MostBytes:
+    """How large a file of a kind may be. hint: what to do about one that is larger."""
+
+    size_bytes: int
+    hint: str
 
 
 def offset_of(lake: OneLakeClient, upload: Upload) -> int:
@@ -35,20 +45,22 @@ def offset_of(lake: OneLakeClient, upload: Upload) -> int:
         return 0 if upload.state == "OPEN" else upload.size_bytes  # PLACING: the rename has happened
 
 
-def begin(services: SalesServices, own: Database, new: NewUpload, *, lifetime: uploads.timedelta) -> Upload:
-    """Record an upload and make its empty file in the lake. Safe to repeat with the same id.
+def begin(services: SalesServices, own: Database, new: NewUpload, *, lifetime: uploads.timedelta, most: MostBytes | None = None) -> Upload:
+    """Record an upload and make its empty file in the lake. Safe to repeat with the same id. most: None for that of workbooks.
 
     Raises:
         InvalidInput: it is larger than uploads may be (`details["code"]` is `too_large`).
         Conflict: a file of that name is there and may not be replaced, or a run is reading it.
     """
-    if new.size_bytes > services.upload_limit_bytes:
+    most = most or MostBytes(services.upload_limit_bytes, "Raise TREADLE_UPLOAD_LIMIT_MB, or split the file.")
+    if new.size_bytes > most.size_bytes:
         raise InvalidInput(
-            f"{new.file_name} has {new.size_bytes:,} bytes; uploads end at {services.upload_limit_bytes:,}.",
-            hint="Raise TREADLE_UPLOAD_LIMIT_MB, or split the file.",
-            details={"code": "too_large", "limit_bytes": services.upload_limit_bytes},
+            f"{new.file_name} has {new.size_bytes:,} bytes; uploads end at {most.size_bytes:,}.",
+            hint=most.hint,
+            details={"code": "too_large", "limit_bytes": most.size_bytes},
         )
-    _require_place(services, new.file_name, overwrite=new.overwrite)
+    if new.archive_path is None:
+        _require_place(services, new.file_name, overwrite=new.overwrite)
     upload = uploads.create_upload(own, new, lifetime)
     if upload.state == "OPEN":
         services.lake.begin_staged(str(upload.upload_id))
@@ -65,10 +77,12 @@ class Receiver:
     def append(self, piece: bytes) -> None:
         """Bring a piece to the lake; what has gathered is flushed whenever it has doubled, so that flushing costs little however large the file.
 
-        Raises Conflict when it would become longer than was said.
+        Raises Conflict when it would become longer than was said, InvalidInput when an archive does not begin as one.
         """
         if self.offset + len(piece) > self.upload.size_bytes:
             raise Conflict("More bytes came than the upload was said to have.", details={"offset": self.offset})
+        if piece and self.offset == 0:
+            _require_head(self.upload, piece)
         if piece:
             self._lake.append_at(self.upload.staged_path, piece, self.offset)
             self.offset += len(piece)
@@ -112,19 +126,22 @@ def finalise(services: SalesServices, own: Database, upload_id: UUID, sha256: st
     sha256: of the whole file, as its sender has it; None: as it was said in the beginning.
 
     Raises:
-        InvalidInput: no SHA-256 was ever said, or the stored bytes have another one (`sha256_mismatch`); nothing was placed.
-        Conflict: bytes are missing (`upload_incomplete`), a run is reading the file, it may not be replaced, or somebody is sending.
+        InvalidInput: no SHA-256 was ever said, the stored bytes have another one (`sha256_mismatch`), or an archive is none; nothing was placed.
+        Conflict: bytes are missing (`upload_incomplete`), a run is reading the file, it may not be replaced, or somebody is sending; or a job has
+            used the archive (`upload_used`).
         NotFound: there is no such upload (any more).
     """
     alone = _alone(own, upload_id)
     try:
         upload = uploads.get_upload(own, upload_id)
+        if upload.used_by is not None:
+            raise uploads.used(upload_id, upload.used_by)
         wanted = _wanted_sha256(upload, sha256)
         if upload.state != "PLACED" and not (upload.state == "PLACING" and _is_in_place(services.lake, upload)):
             _verify(services.lake, upload, wanted)
             _place(services, own, upload, wanted)
         uploads.end_placing(own, upload_id)
-        return services.lake.stat(import_path(upload.file_name))
+        return services.lake.stat(_place_of(upload))
     finally:
         alone.release()
 
@@ -133,13 +150,13 @@ def give_up(services: SalesServices, own: Database, upload_id: UUID) -> None:
     """Cancel an upload and clear its bytes away. Safe to repeat.
 
     Raises:
-        NotFound: there is no such upload (any more). Conflict: it is placed, or somebody is sending.
+        NotFound: there is no such upload (any more). Conflict: it is placed – of an archive: used –, or somebody is sending.
     """
     alone = _alone(own, upload_id)
     try:
         upload = uploads.get_upload(own, upload_id)
         uploads.cancel_upload(own, upload_id)
-        _clear(services.lake, upload.staged_path)
+        _clear(services.lake, upload.staged_path, upload.archive_path)
     finally:
         alone.release()
 
@@ -147,12 +164,12 @@ def give_up(services: SalesServices, own: Database, upload_id: UUID) -> None:
 def clear_over(services: SalesServices, own: Database) -> int:
     """Clear away the bytes of uploads that nobody will go on with, and forget them; return how many. For the clean-up job; may run twice."""
     cleared = 0
-    for upload_id, path in uploads.over_uploads(own):
+    for upload_id, staged, archive in uploads.over_uploads(own):
         alone = own.try_advisory_lock(_key(upload_id))
         if alone is None:
             continue
         try:
-            _clear(services.lake, path)
+            _clear(services.lake, staged, archive)
             uploads.delete_upload(own, upload_id)
             cleared += 1
         finally:
@@ -224,8 +241,9 @@ def _verify(lake: OneLakeClient, upload: Upload, wanted: str) -> None:
             hint="Send the rest from `offset`.",
             details={"code": "upload_incomplete", "offset": file.size_bytes},
         )
-    digest = hashlib.sha256()
+    digest, head = hashlib.sha256(), b""
     for chunk in lake.read_chunks(file):
+        head = head or chunk[: len(_GZIP_MAGIC)]
         digest.update(chunk)
     if digest.hexdigest() != wanted:
         raise InvalidInput(
@@ -233,13 +251,27 @@ def _verify(lake: OneLakeClient, upload: Upload, wanted: str) -> None:
             hint="Check the digest; if it is right, cancel the upload and send the file again.",
             details={"code": "sha256_mismatch", "expected": wanted, "stored": digest.hexdigest()},
         )
+    if len(head) < len(_GZIP_MAGIC):
+        head += b"\0"  # a file of one byte, or of none, is no archive either
+    _require_head(upload, head)
+
+
+def _require_head(upload: Upload, head: bytes) -> None:
+    """head: the first bytes of the file, as many as there are yet."""
+    if upload.archive_path is not None and head[: len(_GZIP_MAGIC)] != _GZIP_MAGIC[: len(head)]:
+        raise InvalidInput(
+            f"{upload.file_name} is no gzip file.",
+            hint="Make it with: tar -czf scenario.tar.gz <folder>/",
+            details={"upload_id": str(upload.upload_id)},
+        )
 
 
 def _place(services: SalesServices, own: Database, upload: Upload, sha256: str) -> None:
-    _require_place(services, upload.file_name, overwrite=upload.overwrite)
+    if upload.archive_path is None:
+        _require_place(services, upload.file_name, overwrite=upload.overwrite)
     uploads.begin_placing(own, upload.upload_id, sha256)
     try:
-        services.lake.rename(upload.staged_path, import_path(upload.file_name), overwrite=upload.overwrite)
+        services.lake.rename(upload.staged_path, _place_of(upload), overwrite=upload.overwrite)
     except OutcomeUnknown:
         raise  # it stays PLACING: who asks again finds out
     except TreadleError:
@@ -252,11 +284,18 @@ def _is_in_place(lake: OneLakeClient, upload: Upload) -> bool:
     return not lake.exists(upload.staged_path)
 
 
-def _clear(lake: OneLakeClient, path: str) -> None:
+def _place_of(upload: Upload) -> str:
+    return upload.archive_path or import_path(upload.file_name)
+
+
+def _clear(lake: OneLakeClient, staged: str, archive: str | None) -> None:
+    """Clear away what has gathered, and an archive with the folder that is its own."""
     try:
-        lake.delete(path)
+        lake.delete(staged)
     except NotFound:
-        log.debug("upload.nothing_to_clear", path=path)
+        log.debug("upload.nothing_to_clear", path=staged)
+    if archive is not None:
+        lake.delete_folder(archive.rpartition("/")[0])
 
 
 def new_staged_path(upload_id: UUID) -> str:

@@ -12,6 +12,10 @@ from treadle.flows.scenario.schema import Connector
 CHECKED_SLOTS: Final = ("graph", "telemetry")  # which bring a manifest
 SLOTS: Final = (*CHECKED_SLOTS, "runbooks", "tickets", "prompts")  # in the order in which they are done
 SCENARIO_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
+DEFAULT_NAMES: Final[Mapping[str, str]] = {"lakehouse_name": "lakehouse", "ontology_name": "ontology", "eventhouse_name": "eventhouse"}
+"""What a thing is called that nobody names, and that no record of the scenario knows."""
+STAYS: Final = "what it has there stays until it is destroyed, which removes both"
+"""In the notes of a plan that brings a scenario elsewhere than it is."""
 _NAMES: Final[Mapping[str, tuple[str, re.Pattern[str], str]]] = {
     "lakehouse_name": ("a lakehouse", re.compile(r"[A-Za-z][A-Za-z0-9_]{0,122}"), "letters, digits and _, beginning with a letter"),
     "ontology_name": (
@@ -28,6 +32,7 @@ class Asked:
     """What somebody wants to be built, and where.
 
     scenario_name: None: as the manifest says. backend: fabric-gql or cosmosdb-gremlin; None: as the manifest says.
+    lakehouse_name, ontology_name, eventhouse_name: None: where the scenario is already, as `naming.settled` finds it.
     overwrite: take over what another scenario made, or nobody knows who.
     """
 
@@ -35,10 +40,15 @@ class Asked:
     backend: str | None
     workspace_id: str
     workspace_name: str
-    lakehouse_name: str = "lakehouse"
-    ontology_name: str = "ontology"
+    lakehouse_name: str | None = None
+    ontology_name: str | None = None
     overwrite: bool = False
-    eventhouse_name: str = "eventhouse"
+    eventhouse_name: str | None = None
+
+    @property
+    def given_names(self) -> dict[str, str]:
+        """Member → name, of those that somebody gave."""
+        return {member: name for member in DEFAULT_NAMES if (name := getattr(self, member)) is not None}
 
 
 def check_asked(asked: Asked, slots: Mapping[str, object]) -> None:
@@ -58,9 +68,15 @@ def check_asked(asked: Asked, slots: Mapping[str, object]) -> None:
         raise InvalidInput("Whose files are these?", hint="Name the scenario: only a graph or telemetry archive does so by itself.")
     if asked.backend is not None and asked.backend not in set(Connector):
         raise InvalidInput(f"There is no backend {asked.backend[:80]!a}.", hint=f"Choose {' or '.join(Connector)}.")
-    for field, (what, pattern, rule) in _NAMES.items():
-        if not pattern.fullmatch(name := getattr(asked, field)):
+    for member, name in asked.given_names.items():
+        what, _, rule = _NAMES[member]
+        if not can_be_name(member, name):
             raise _refused(what, name, rule)
+
+
+def can_be_name(member: str, name: str) -> bool:
+    """Whether Fabric takes a name. member: of `Asked`, such as lakehouse_name."""
+    return _NAMES[member][1].fullmatch(name) is not None
 
 
 def check_scenario_name(name: str) -> None:
@@ -70,8 +86,8 @@ def check_scenario_name(name: str) -> None:
 
 
 def asked_payload(asked: Asked) -> dict[str, Any]:
-    """As the payload of a job has it."""
-    return {name: getattr(asked, name) for name in Asked.__dataclass_fields__}
+    """As the payload of a job has it. A name that nobody gave is not in it."""
+    return {name: getattr(asked, name) for name in Asked.__dataclass_fields__ if name not in DEFAULT_NAMES} | asked.given_names
 
 
 def asked_in(payload: Mapping[str, Any]) -> Asked:

@@ -27,6 +27,7 @@ from treadle.flows.scenario.records import Loss, ScenarioRecord, TableRecord, fi
 from treadle.flows.scenario.scenario import Scenario
 from treadle.flows.scenario.schema import Connector, Manifest
 from treadle.flows.scenario.services import ScenarioServices
+from treadle.flows.scenario.slot_files import passed_over_in
 from treadle.flows.scenario.slots import Slot, store_slot
 from treadle.flows.scenario.uploads import remove_staged
 from treadle.flows.scenario.wanted import graph_tables, schema_of
@@ -59,7 +60,7 @@ def build_scenario(services: ScenarioServices, context: JobContext) -> JsonValue
             result = build.step("metadata", lambda: _record(build))
     else:
         result = recorded.result  # all was done, and the archives may be gone
-    remove_staged(services.lake, context.job.job_id)
+    remove_staged(services.lake, context.job)
     return result
 
 
@@ -189,6 +190,8 @@ def _record(build: Building) -> JsonValue:
         )
     if "lakehouse_id" in build.made:
         record = replace(record, lakehouse_name=build.names.lakehouse)
+    if "eventhouse_id" in build.made:
+        record = replace(record, eventhouse_name=build.names.eventhouse)
     save_scenario(build.services.documents, record)
     return _told(record, build)
 
@@ -267,6 +270,8 @@ def _told(record: ScenarioRecord, build: Building) -> JsonValue:
     ids = {name: getattr(record, name) for name in _MADE}
     tables = [asdict(table) for table in record.tables]
     message = f"{record.name} is built in {build.asked.workspace_name or build.asked.workspace_id}: {', '.join(build.slots)}."
+    passed_over = [told for slot in build.slots if (told := passed_over_in(slot, build.results.get(slot)))]
+    message = " ".join((message, *passed_over))
     return {
         "scenario_name": record.name,
         "backend": record.graph_connector,

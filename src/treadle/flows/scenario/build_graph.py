@@ -9,15 +9,13 @@ from typing import Any
 
 from treadle.clients.fabric import Item, ItemId
 from treadle.control.jobs.job import JsonValue
+from treadle.control.jobs.states import FINAL_ERRORS
 from treadle.errors import OperationFailed, Unavailable
-from treadle.flows.scenario.building import Building, each_at_once
+from treadle.flows.scenario.as_brought import definition_now, is_made_since, table_known
+from treadle.flows.scenario.at_once import each_at_once
+from treadle.flows.scenario.building import Building
 from treadle.flows.scenario.definition import Part
-from treadle.flows.scenario.existing import (
-    is_made_since,
-    look_at,
-    table_known,
-    table_names,
-)
+from treadle.flows.scenario.existing import look_at, table_names
 from treadle.flows.scenario.find_or_create import wait_until_listed
 from treadle.flows.scenario.graph_model import graph_model_parts
 from treadle.flows.scenario.lakehouse_folders import note_lakehouse
@@ -144,14 +142,18 @@ def _load(build: Building, table: Mapping[str, Any], sent: Mapping[str, Any], th
         build.refuse_unless_ours(Kind.TABLE, told, lakehouse_id)
     known = build.found.things.get((Kind.TABLE, told))
     made, first = not is_there, None
-    if known and known.item_id == lakehouse_id:
-        is_ours = not (is_there and is_made_since(build.services, known))
-        made, first = known.made and is_ours, known.first_entry if is_there and is_ours else None
+    if is_there and known and known.item_id == lakehouse_id and not is_made_since(build.services, known):
+        made, first = known.made, known.first_entry
     build.remember(Kind.TABLE, told, lakehouse_id, made=made, first_entry=first)  # before: if we die, it is known whose table it is
     build.outdate_graphs()
-    build.services.fabric.load_table(
-        build.workspace, ItemId(lakehouse_id), name, path=sent["path"], deadline_seconds=build.services.patience.operation
-    )
+    try:
+        build.services.fabric.load_table(
+            build.workspace, ItemId(lakehouse_id), name, path=sent["path"], deadline_seconds=build.services.patience.operation
+        )
+    except FINAL_ERRORS:
+        if not there.has_by_now(name):
+            build.put_back(Kind.TABLE, told, known)
+        raise
     log = read_log(build.lake(), name)
     entries = (log.first_entry, log.last_entry) if log else (None, None)
     build.remember(Kind.TABLE, told, lakehouse_id, str(table["fingerprint"]), made=made, first_entry=entries[0], last_entry=entries[1])
@@ -169,7 +171,7 @@ def _define_ontology(build: Building) -> JsonValue:
     scenario, name, item_id = build.scenario(_SLOT), build.names.ontology, build.made["ontology_id"]
     source = LakehouseSource(build.workspace, build.made["lakehouse_id"])
     wanted = ontology_fingerprint(scenario, source, name)
-    if build.has_content(Kind.ONTOLOGY, name, item_id, wanted):
+    if build.has_definition(Kind.ONTOLOGY, name, item_id, wanted):
         return {"unchanged": True}
     build.remember(Kind.ONTOLOGY, name, item_id)  # before: if we end here, nobody knows what it holds
     build.services.fabric.update_item_definition(
@@ -178,7 +180,7 @@ def _define_ontology(build: Building) -> JsonValue:
         _files(ontology_definition(scenario, source, name)),
         deadline_seconds=build.services.patience.operation,
     )
-    build.remember(Kind.ONTOLOGY, name, item_id, wanted)
+    build.remember(Kind.ONTOLOGY, name, item_id, wanted, definition=definition_now(build.services, build.workspace, item_id))
     return {"parts": len(ontology_definition(scenario, source, name))}
 
 
@@ -231,7 +233,8 @@ def _refresh(build: Building, name: str) -> JsonValue:
     ended = fabric.wait_for_refresh(
         build.workspace, item_id, job.job_id, deadline_seconds=build.services.patience.refresh, check=build.context.check
     )
-    build.remember(Kind.GRAPH_MODEL, name, item_id, _graph_fingerprint(build))
+    definition = definition_now(build.services, build.workspace, item_id)
+    build.remember(Kind.GRAPH_MODEL, name, item_id, _graph_fingerprint(build), definition=definition)
     return {"job_id": ended.job_id}
 
 
@@ -249,7 +252,7 @@ def _let_refresh_end(build: Building) -> None:
 
 
 def _graph_is_current(build: Building, name: str) -> bool:
-    return build.has_content(Kind.GRAPH_MODEL, name, build.made["graph_model_id"], _graph_fingerprint(build))
+    return build.has_definition(Kind.GRAPH_MODEL, name, build.made["graph_model_id"], _graph_fingerprint(build))
 
 
 def _graph_fingerprint(build: Building) -> str:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 from treadle.clients.fabric import ItemId
 from treadle.clients.lake_path import lake_path
 from treadle.control.jobs.job import JsonValue
+from treadle.control.jobs.states import FINAL_ERRORS
 from treadle.errors import Conflict, InvalidInput, Unavailable
+from treadle.flows.scenario.at_once import each_at_once
 from treadle.flows.scenario.build_graph import find_lakehouse
-from treadle.flows.scenario.building import Building, each_at_once
+from treadle.flows.scenario.building import Building
 from treadle.flows.scenario.existing import query_uri
 from treadle.flows.scenario.find_or_create import wait_until_listed
 from treadle.flows.scenario.plan import Kind
@@ -89,10 +91,16 @@ def _prepare_tables(build: Building, tables: Sequence[Mapping[str, Any]]) -> Jso
         if name in there:
             build.refuse_unless_ours(Kind.KQL_TABLE, build.names.kql_table(name), _database_id(build))
         source = _source(build, name)
+        before = build.found.things.get((Kind.KQL_TABLE, build.names.kql_table(name)))
         made = _claim(build, name, is_there=name in there)
-        if name in there:
-            _make_way(kusto, name, source, made=made)
-        kusto.mgmt(create_table(name, source))
+        try:
+            if name in there:
+                _make_way(kusto, name, source, made=made)
+            kusto.mgmt(create_table(name, source))
+        except FINAL_ERRORS:
+            if all(row["TableName"] != name for row in kusto.mgmt(SHOW_TABLES)):
+                build.put_back(Kind.KQL_TABLE, build.names.kql_table(name), before)
+            raise
         kusto.mgmt(create_mapping(name, source))
         ready[name] = "ready"
     return ready
@@ -110,7 +118,7 @@ def _claim(build: Building, name: str, *, is_there: bool) -> bool:
     """Record the table as ours before it is touched. Returns whether it was not there before our builds."""
     told = build.names.kql_table(name)
     known = build.found.things.get((Kind.KQL_TABLE, told))
-    made = known.made if known and known.item_id == _database_id(build) else not is_there
+    made = known.made if is_there and known and known.item_id == _database_id(build) else not is_there
     build.remember(Kind.KQL_TABLE, told, _database_id(build), made=made)
     return made
 

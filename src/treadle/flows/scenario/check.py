@@ -1,46 +1,56 @@
-"""From an uploaded archive to a scenario that can be built, or everything that keeps it from being built. Changes nothing and asks no cloud."""
+"""From an uploaded archive to a scenario that can be built, or everything that keeps it from being built. Changes nothing and asks no cloud.
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+Every part that can be read is checked, whatever is wrong elsewhere; what cannot be judged because of another fault is passed over. The faults are in the
+order in which people mend them: the archive, the manifest, the schema, the tables, the edges.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from itertools import repeat
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import BinaryIO, Final, Literal, TypeVar
 
-import polars as pl
-
 from treadle.flows.scenario.archive import ArchivedFile, Contents, read_archive
-from treadle.flows.scenario.column_types import Column, decide_types
+from treadle.flows.scenario.column_types import Column, Reason, decide_types
 from treadle.flows.scenario.faults import Fault, listed, shortened
 from treadle.flows.scenario.gunzip import Limits
+from treadle.flows.scenario.key_checks import READ_AT_ONCE, called, check_keys, count, passes
 from treadle.flows.scenario.ontology import check_ontology, ontology_of
 from treadle.flows.scenario.scenario import Scenario, Table
-from treadle.flows.scenario.schema import (
-    Connector,
-    EdgeFilter,
-    EdgeRule,
-    Endpoint,
-    GraphSchema,
-    Manifest,
-    TelemetryTable,
-    ValueType,
+from treadle.flows.scenario.schema import UNREAD, Connector, EdgeRule, GraphSchema, Manifest, TelemetryTable, ValueType
+from treadle.flows.scenario.schema_files import GRAPH_SCHEMA, MANIFEST, NOTHING_READ, Readable, readable_graph_schema, readable_manifest
+from treadle.flows.scenario.tables import (
+    COLUMNS,
+    Look,
+    TableFacts,
+    check_table_name,
+    is_refused_in_columns,
+    lines_of,
+    missing_columns,
+    read_table,
+    table_name,
+    type_fault,
 )
-from treadle.flows.scenario.schema_files import GRAPH_SCHEMA, MANIFEST, read_graph_schema, read_manifest
-from treadle.flows.scenario.tables import TableFacts, check_table_name, lines_of, missing_columns, read_table, table_name, type_fault
 from treadle.flows.scenario.telemetry import ENTITY_NAME
 
-_SHOWN: Final = 5
-_READ_AT_ONCE: Final = 2  # the engine leaves a processor idle over files of a few megabytes
 _NO_TELEMETRY: Final = Fault(
     "telemetry_missing", MANIFEST, "The manifest names no telemetry.", "List the tables under data_sources.telemetry.config.containers."
 )
+_KQL: Final = "fabric-kql"  # the only place that telemetry is built in
+_CONTAINERS: Final = ("data_sources", "telemetry", "config", "containers")
 _T = TypeVar("_T")
 Part = Literal["graph", "telemetry"]
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What came of a check. scenario: None while there are faults. tables: what could be read, faults or not. notes: worth knowing, no fault."""
+    """What came of a check. scenario: None while there are faults. manifest, schema: None while there are faults in that file.
+
+    tables: what could be read, faults or not. notes: worth knowing, no fault.
+    """
 
     manifest: Manifest | None
     schema: GraphSchema | None
@@ -50,64 +60,61 @@ class Checked:
     notes: tuple[str, ...]
 
 
-def check_scenario(source: BinaryIO, scratch: Path, *, limits: Limits | None = None, only: Part | None = None) -> Checked:
+@dataclass(slots=True)
+class _Found:
+    """What came of the tables of a part. files: those that it names and that are there, by the names that it gives them. columns: the names in their headers."""
+
+    tables: list[Table] = field(default_factory=list[Table])
+    faults: list[Fault] = field(default_factory=list[Fault])
+    files: dict[str, ArchivedFile] = field(default_factory=dict[str, ArchivedFile])
+    columns: set[str] = field(default_factory=set[str])
+
+
+def check_scenario(
+    source: BinaryIO, scratch: Path, *, limits: Limits | None = None, only: Part | None = None, beside: Collection[str] = ()
+) -> Checked:
     """Read a .tar.gz with a scenario's graph, its telemetry, or both, and check all of it.
 
     scratch: an empty folder that the caller removes when the tables are no longer needed; their `path` is in it.
     only: the part that must be there; the other is passed over if it is there, too. None: whichever there is.
+    beside: the slots of the same build; of what they build nobody needs to be told that it is passed over here.
     """
     contents = read_archive(source, scratch, limits=limits)
-    faults = list(contents.faults)
-    manifest = _kept(_document(contents, MANIFEST, read_manifest, _no_manifest(contents)), faults)
-    schema_file = manifest.schema_file if manifest else GRAPH_SCHEMA
-    telemetry = _telemetry_files(contents, manifest) if manifest and only != "graph" else {}
-    schema = None
-    unread = manifest is None and MANIFEST in contents.files  # its faults are told; what else it would have named is not known
-    if only == "graph" or (only is None and (schema_file in contents.files or not (any(telemetry.values()) or unread))):
-        schema = _kept(_document(contents, schema_file, read_graph_schema, _no_schema(schema_file)), faults)
-    tables: list[Table] = []
-    notes: list[str] = []
-    if schema:
-        tables += _graph_tables(contents, schema, manifest, faults, scratch)
-        notes += _edge_notes(schema, tables)
-    if manifest and (only == "telemetry" or any(telemetry.values())):
-        faults += [] if manifest.telemetry else [_NO_TELEMETRY]
-        tables += _telemetry_tables(contents, manifest.telemetry, telemetry, faults)
-    if manifest and only == "graph" and (beside := [name for name, file in _telemetry_files(contents, manifest).items() if file]):
-        notes.append(f"It has telemetry, too ({listed(beside)}), which the slot telemetry builds from the same archive.")
-    if only != "telemetry":
-        notes += _unused(contents, tables, faults, manifest.telemetry if manifest and only == "graph" else ())
-    scenario = Scenario(manifest, schema, tuple(tables)) if manifest and not faults else None
-    if scenario and schema and scenario.manifest.connector is Connector.FABRIC_GQL:
-        faults += check_ontology(ontology_of(schema, tables))
-    return Checked(manifest, schema, tuple(tables), None if faults else scenario, shortened(faults), tuple(dict.fromkeys(notes)))
+    manifest = _document(contents, MANIFEST, readable_manifest, _no_manifest(contents))
+    measured_files = _telemetry_files(contents, manifest.value) if manifest.value and only != "graph" else {}
+    schema = _schema(contents, manifest, only, has_telemetry=any(measured_files.values()))
+    graph, measured = _Found(), _Found()
+    with TemporaryDirectory(dir=scratch) as spare:
+        if schema and schema.value:
+            graph = _graph(contents, schema, manifest, Path(spare))
+        if manifest.value and (only == "telemetry" or any(measured_files.values())):
+            measured = _telemetry(contents, manifest, measured_files, Path(spare))
+    tables = (*graph.tables, *measured.tables)
+    of_files = [*contents.faults, *manifest.faults, *(schema.faults if schema else ())]
+    whole_manifest = None if manifest.faults else manifest.value
+    whole_schema = None if schema is None or schema.faults else schema.value
+    scenario = (
+        Scenario(whole_manifest, whole_schema, tables) if whole_manifest and not (of_files or graph.faults or measured.faults) else None
+    )
+    faults = [*of_files, *_ontology_faults(manifest, schema, scenario, graph.columns), *graph.faults, *measured.faults]
+    notes = [
+        *(_edge_notes(whole_schema, graph.tables) if whole_schema else ()),
+        *_telemetry_notes(contents, manifest, only, beside),
+        *(_unused(contents, manifest, schema, [graph, measured], faults, only) if only != "telemetry" else ()),
+    ]
+    return Checked(whole_manifest, whole_schema, tables, None if faults else scenario, shortened(faults), tuple(dict.fromkeys(notes)))
 
 
-def _kept(found: "_T | tuple[Fault, ...]", faults: list[Fault]) -> "_T | None":
-    if isinstance(found, tuple):
-        faults += found
-        return None
-    return found
-
-
-def _document(
-    contents: Contents, name: str, read: "Callable[[bytes, str], _T | tuple[Fault, ...]]", missing: Fault
-) -> "_T | tuple[Fault, ...]":
+def _document(contents: Contents, name: str, read: Callable[[bytes, str], Readable[_T]], missing: Fault) -> Readable[_T]:
     file = contents.files.get(name)
-    if file is None:
-        return (missing,) if contents.complete else ()  # of what was cut off nothing is known
+    if file is None:  # of what was cut off nothing is known
+        return Readable(None, (missing,)) if contents.complete else Readable(None, (), NOTHING_READ)
     if file.content is not None:
         return read(file.content, name)
     if any(fault.where == file.name for fault in contents.faults):
-        return ()  # it is too large, which was told
-    return (
-        Fault(
-            "schema_missing",
-            name,
-            "It is not read: its name does not end in .yaml.",
-            "Rename it, or take other YAML files out of the archive.",
-        ),
-    )
+        return Readable(None, (), NOTHING_READ)  # it is too large, which was told
+    message, hint = "It is not read: its name does not end in .yaml.", "Rename it, or take other YAML files out of the archive."
+    return Readable(None, (Fault("schema_missing", name, message, hint),), NOTHING_READ)
 
 
 def _no_manifest(contents: Contents) -> Fault:
@@ -124,54 +131,66 @@ def _no_schema(name: str) -> Fault:
     return Fault("schema_missing", name, "The archive has no schema of the graph, and no telemetry either.", "Put it beside scenario.yaml.")
 
 
-def _graph_tables(contents: Contents, schema: GraphSchema, manifest: Manifest | None, faults: list[Fault], scratch: Path) -> list[Table]:
-    folders = [schema.data_dir, manifest.entities_dir if manifest else None, "data/entities", "entities", ""]
-    files = _found(contents, schema.csv_files, [folder for folder in folders if folder is not None], faults)
-    facts = _read_tables(files, faults)
-    faults += _names(schema.csv_files)
-    for name, table in facts.items():
-        faults += missing_columns(table, _needed(schema, name))
-    columns, contradictions = decide_types(schema, facts)
-    faults += contradictions
-    faults += _type_faults(schema, facts)
-    with TemporaryDirectory(dir=scratch) as folder:
-        keys = _key_columns(schema, facts, Path(folder))
-        faults += _key_faults(schema, facts, keys)
-        faults += _edge_faults(schema, facts, keys)
-    return [_table(name, files[name], facts[name], columns[name]) for name in facts]
+def _schema(contents: Contents, manifest: Readable[Manifest], only: Part | None, *, has_telemetry: bool) -> Readable[GraphSchema] | None:
+    """The schema, if the graph is checked. What a manifest with faults would have called it, or named besides it, may not be known."""
+    if only == "telemetry":
+        return None
+    name = manifest.value.schema_file if manifest.value else GRAPH_SCHEMA
+    if name not in contents.files:
+        others = any(path.endswith((".yaml", ".yml")) and path != MANIFEST for path in contents.files)
+        called_otherwise = others and not manifest.knows("data_sources", "graph", "schema_file")
+        no_graph = only is None and (has_telemetry or not manifest.knows(*_CONTAINERS))
+        if called_otherwise or no_graph:
+            return None
+    return _document(contents, name, readable_graph_schema, _no_schema(name))
 
 
-def _found(contents: Contents, names: Iterable[str], folders: list[str], faults: list[Fault]) -> dict[str, ArchivedFile]:
-    """Each CSV file by the name that the schema gives it, from the first folder that has it."""
-    found: dict[str, ArchivedFile] = {}
-    for name in names:
-        paths = list(dict.fromkeys(f"{folder}/{name}".removeprefix("./").removeprefix("/") for folder in folders))
-        file = next((contents.files[path] for path in paths if path in contents.files), None)
-        if file is not None:
-            found[name] = file
-            continue
-        if not contents.complete:
-            continue
-        alike = [path for path in contents.files if path.rpartition("/")[2].casefold() == name.casefold()]
-        hint = (
-            f"There is {listed(alike)}: move or rename it."
-            if alike
-            else f"Put it into {folders[0] or 'the root'}/, or take it out of the schema."
-        )
-        faults.append(Fault("csv_missing", name, "The schema names it, and the archive does not have it.", hint))
+def _graph(contents: Contents, read: Readable[GraphSchema], manifest: Readable[Manifest], spare: Path) -> _Found:
+    schema = read.value or GraphSchema("", (), ())
+    folders = [schema.data_dir, manifest.value.entities_dir if manifest.value else None, "data/entities", "entities", ""]
+    certain = read.knows("data_dir") and manifest.knows("paths", "entities")
+    found = _Found()
+    found.files = _find(contents, schema.csv_files, [folder for folder in folders if folder is not None], found.faults, certain=certain)
+    looks = _look(found.files, spare)
+    facts = {name: look.facts for name, look in looks.items() if look.facts}
+    found.faults += [fault for look in looks.values() for fault in look.faults]
+    found.columns.update(name for look in looks.values() for name in look.header)
+    found.faults += _names(schema.csv_files)
+    for name, look in looks.items():
+        found.faults += missing_columns(look, _needed(schema, name))
+    columns, contradictions = decide_types(_for_types(schema), facts)
+    found.faults += contradictions
+    found.faults += _type_faults(schema, facts)
+    found.faults += check_keys(schema, facts, spare)
+    found.tables += _tables(found.files, facts, columns)
     return found
 
 
-def _read_tables(files: Mapping[str, ArchivedFile], faults: list[Fault]) -> dict[str, TableFacts]:
-    facts: dict[str, TableFacts] = {}
+def _find(contents: Contents, names: Iterable[str], folders: list[str], faults: list[Fault], *, certain: bool) -> dict[str, ArchivedFile]:
+    """Each CSV file by the name that is given to it, from the first folder that has it. certain: whether all folders are known."""
+    found: dict[str, ArchivedFile] = {}
+    by_name: defaultdict[str, list[str]] = defaultdict(list)
+    for path in contents.files:
+        by_name[path.rpartition("/")[2].casefold()].append(path)
+    for name in names:
+        paths = list(dict.fromkeys(f"{folder}/{name}".removeprefix("./").removeprefix("/") for folder in folders))
+        alike = by_name[name.casefold()]
+        if not certain and len(alike) == 1 and alike[0].endswith(name):
+            paths += alike
+        file = next((contents.files[path] for path in paths if path in contents.files), None)
+        if file is not None:
+            found[name] = file
+        elif contents.complete and (certain or not alike):
+            put = f"Put it into {folders[0] or 'the root'}/, or take it out of the schema."
+            hint = f"There is {listed(alike)}: move or rename it." if alike else put
+            faults.append(Fault("csv_missing", name, "The schema names it, and the archive does not have it.", hint))
+    return found
+
+
+def _look(files: Mapping[str, ArchivedFile], spare: Path) -> dict[str, Look]:
     there = {name: file.path for name, file in files.items() if file.path is not None}
-    with ThreadPoolExecutor(_READ_AT_ONCE, thread_name_prefix="scenario-read") as threads:
-        for name, found in zip(there, threads.map(read_table, there, there.values()), strict=True):
-            if isinstance(found, TableFacts):
-                facts[name] = found
-            else:
-                faults += found
-    return facts
+    with ThreadPoolExecutor(READ_AT_ONCE, thread_name_prefix="scenario-read") as threads:
+        return dict(zip(there, threads.map(read_table, there, there.values(), repeat(spare)), strict=True))
 
 
 def _names(csv_files: Iterable[str]) -> Iterator[Fault]:
@@ -188,14 +207,28 @@ def _needed(schema: GraphSchema, csv_file: str) -> Iterator[tuple[str, str]]:
     """The columns that the schema names of a file, and what for."""
     for vertex in schema.vertices:
         if vertex.csv_file == csv_file:
-            yield vertex.id_column, f"the vertex {vertex.label} as its id"
-            yield from ((name, f"the vertex {vertex.label}") for name in vertex.properties if name != vertex.id_column)
+            user = "a vertex" if vertex.label == UNREAD else f"the vertex {vertex.label}"
+            yield from ((name, f"{user} as its id" if name == vertex.id_column else user) for name in vertex.properties if name != UNREAD)
     for edge in schema.edges:
         if edge.csv_file == csv_file:
-            yield from ((end.column, f"the edge {edge.label}") for end in (edge.source, edge.target))
-            yield from ((item.column, f"the edge {edge.label}") for item in edge.properties if item.column is not None)
-            if edge.filter:
-                yield edge.filter.column, f"the filter of the edge {edge.label}"
+            user = "an edge" if edge.label == UNREAD else f"the edge {edge.label}"
+            yield from ((name, user) for name in _columns_of(edge) if name != UNREAD)
+            if edge.filter and edge.filter.column != UNREAD:
+                yield edge.filter.column, f"the filter of {user}"
+
+
+def _columns_of(edge: EdgeRule) -> Iterator[str]:
+    yield from (end.column for end in (edge.source, edge.target))
+    yield from (item.column for item in edge.properties if item.column is not None)
+
+
+def _for_types(schema: GraphSchema) -> GraphSchema:
+    """The schema as far as types can be judged by it: edges whose label or ends are not known tie no properties together."""
+    return replace(
+        schema,
+        vertices=tuple(replace(vertex, label=called(vertex)) for vertex in schema.vertices),
+        edges=tuple(replace(edge, properties=()) if UNREAD in edge.endpoints else edge for edge in schema.edges),
+    )
 
 
 def _type_faults(schema: GraphSchema, facts: Mapping[str, TableFacts]) -> Iterator[Fault]:
@@ -206,97 +239,42 @@ def _type_faults(schema: GraphSchema, facts: Mapping[str, TableFacts]) -> Iterat
                 yield fault
 
 
-def _key_columns(schema: GraphSchema, facts: Mapping[str, TableFacts], folder: Path) -> dict[str, pl.LazyFrame]:
-    """Of each file the columns that ids, ends and filters are in, parsed once, into the folder: they are compared with those of many others."""
-    wanted = {name: sorted(_compared(schema, name) & table.columns.keys()) for name, table in facts.items()}
-
-    def columns(name: str) -> pl.LazyFrame:
-        file = folder / facts[name].path.stem
-        lines_of(facts[name].path).select(wanted[name]).sink_parquet(file, compression="snappy", statistics=False)
-        return pl.scan_parquet(file)
-
-    with ThreadPoolExecutor(_READ_AT_ONCE, thread_name_prefix="scenario-keys") as threads:
-        names = [name for name in facts if wanted[name]]
-        return dict(zip(names, threads.map(columns, names), strict=True))
+def _tables(
+    files: Mapping[str, ArchivedFile], facts: Mapping[str, TableFacts], columns: Mapping[str, tuple[Column, ...]]
+) -> Iterator[Table]:
+    """The files that were read as they are. Of another one only what can be read of it was looked at."""
+    for name, table in facts.items():
+        if table.path == files[name].path:
+            yield Table(table_name(name), name, table.path, files[name].sha256, files[name].size_bytes, table.rows, columns[name])
 
 
-def _compared(schema: GraphSchema, csv_file: str) -> set[str]:
-    """The columns that the schema names of a file as ids, ends or filters."""
-    edges = [edge for edge in schema.edges if edge.csv_file == csv_file]
-    return {
-        *(vertex.id_column for vertex in schema.vertices if vertex.csv_file == csv_file),
-        *(end.column for edge in edges for end in (edge.source, edge.target)),
-        *(edge.filter.column for edge in edges if edge.filter),
-    }
+def _ontology_faults(
+    manifest: Readable[Manifest], schema: Readable[GraphSchema] | None, scenario: Scenario | None, columns: Collection[str]
+) -> Iterable[Fault]:
+    """What Fabric's ontology refuses, if that is where the graph goes."""
+    known = manifest.value if manifest.knows("data_sources", "graph", "connector") else None
+    if not known or known.connector is not Connector.FABRIC_GQL or not schema or not schema.value:
+        return ()
+    if scenario and scenario.schema:
+        return check_ontology(ontology_of(scenario.schema, scenario.tables))
+    return _of_names(schema.value, {name for name in columns if is_refused_in_columns(name)})
 
 
-def _key_faults(schema: GraphSchema, facts: Mapping[str, TableFacts], keys: Mapping[str, pl.LazyFrame]) -> Iterator[Fault]:
-    """Ids that are missing or there twice."""
-    for vertex in schema.vertices:
-        table = facts.get(vertex.csv_file)
-        if table is None or vertex.id_column not in table.columns:
-            continue
-        filled = table.columns[vertex.id_column].filled
-        where = f"{vertex.csv_file} column {vertex.id_column}"
-        if filled < table.rows:
-            yield Fault(
-                "id_missing", where, f"{table.rows - filled:,} rows of {vertex.label} have no id.", "Fill them in, or remove the rows."
-            )
-        ids = keys[vertex.csv_file].select(pl.col(vertex.id_column).drop_nulls().alias("id"))
-        if int(ids.select(pl.col("id").n_unique()).collect(engine="streaming").item()) == filled:
-            continue
-        twice = ids.group_by("id").len("times").filter(pl.col("times") > 1).sort("id").collect(engine="streaming")
-        message = f"{twice.height:,} ids of {vertex.label} are there more than once: {listed(twice['id'].head(_SHOWN + 1))}."
-        yield Fault("id_twice", where, message, "An id names one row: remove or rename the others.")
+def _of_names(schema: GraphSchema, told: Collection[str]) -> Iterator[Fault]:
+    """What it refuses whatever is in the tables: names, and relationships by what they join. told: names of columns that are refused already."""
+    edges = tuple(edge for edge in schema.edges if UNREAD not in edge.endpoints)
+    vertices = tuple(  # each in a table of its own, with no more columns than a table may have
+        replace(vertex, csv_file=f"{place}", properties=vertex.properties[:COLUMNS]) for place, vertex in enumerate(schema.vertices)
+    )
+    tables = [_stand_in(vertex.csv_file, vertex.properties) for vertex in vertices] + [_stand_in(edge.csv_file, ()) for edge in edges]
+    for fault in check_ontology(ontology_of(replace(schema, vertices=vertices, edges=edges), tables)):
+        # An edge that is not whole may change what others of its label are called.
+        if fault.where not in {UNREAD, *told} and (fault.code != "names_collide" or len(edges) == len(schema.edges)):
+            yield fault
 
 
-def _edge_faults(schema: GraphSchema, facts: Mapping[str, TableFacts], keys: Mapping[str, pl.LazyFrame]) -> Iterator[Fault]:
-    """Filters that nothing passes, and keys in the rows of an edge that no vertex has. An empty cell is no key: that row makes no edge."""
-    for edge in schema.edges:
-        table = facts.get(edge.csv_file)
-        if table is None or (edge.filter and edge.filter.column not in table.columns):
-            continue
-        if edge.csv_file not in keys:
-            continue  # it has none of the columns, which was told
-        rows = keys[edge.csv_file]
-        if edge.filter:
-            rows = rows.filter(_passes(edge.filter))
-            if not _count(rows):
-                message = f"No row passes the filter of the edge {edge.label}."
-                hint = "Compare it with the column: the text must be the same, case included."
-                yield Fault("filter_matches_nothing", f"{edge.csv_file} column {edge.filter.column}", message, hint)
-        for endpoint in (edge.source, edge.target):
-            if endpoint.column in table.columns and (fault := _unknown_keys(edge, endpoint, rows, schema, keys)):
-                yield fault
-
-
-def _unknown_keys(
-    edge: EdgeRule, endpoint: Endpoint, rows: pl.LazyFrame, schema: GraphSchema, keys: Mapping[str, pl.LazyFrame]
-) -> Fault | None:
-    vertex = schema.vertex(endpoint.label)
-    nodes = keys.get(vertex.csv_file) if vertex else None
-    if vertex is None or nodes is None or vertex.id_column not in nodes.collect_schema():
-        return None
-    if (vertex.csv_file, vertex.id_column) == (edge.csv_file, endpoint.column):
-        return None  # the row is the node
-    ids = nodes.select(pl.col(vertex.id_column).alias("key"))
-    named = rows.select(pl.col(endpoint.column).alias("key")).drop_nulls()
-    unknown = named.join(ids, on="key", how="anti").unique().sort("key").collect(engine="streaming")["key"]
-    if not len(unknown):
-        return None
-    some = listed(unknown.head(_SHOWN + 1))
-    message = f"The edge {edge.label} names {len(unknown):,} {endpoint.label} that are not in {vertex.csv_file}: {some}."
-    return Fault("edge_key_unknown", f"{edge.csv_file} column {endpoint.column}", message, "Add the rows, or mend the keys.")
-
-
-def _count(rows: pl.LazyFrame) -> int:
-    return int(rows.select(pl.len()).collect(engine="streaming").item())
-
-
-def _passes(wanted: EdgeFilter) -> pl.Expr:
-    """Whether a row is one of the edge's. An empty cell has no text: it passes only a negated filter."""
-    same = pl.col(wanted.column).fill_null("") == wanted.value
-    return same.not_() if wanted.negate else same
+def _stand_in(csv_file: str, columns: Iterable[str]) -> Table:
+    return Table(csv_file, csv_file, Path(), "", 0, 0, tuple(Column(name, ValueType.STRING, Reason.EMPTY) for name in columns))
 
 
 def _edge_notes(schema: GraphSchema, tables: list[Table]) -> Iterator[str]:
@@ -319,13 +297,13 @@ def _beyond_filter(edge: EdgeRule, schema: GraphSchema, tables: Mapping[str, Tab
     complete = edge.csv_file in tables and names <= {column.name for column in tables[edge.csv_file].columns}
     if not edge.filter or not source or not target or not complete:
         return 0
-    rows = lines_of(tables[edge.csv_file].path).filter(_passes(edge.filter).not_())
+    rows = lines_of(tables[edge.csv_file].path).filter(passes(edge.filter).not_())
     for vertex, column in ((source, edge.source.column), (target, edge.target.column)):
         if vertex.csv_file not in tables or vertex.id_column not in {item.name for item in tables[vertex.csv_file].columns}:
             return 0
         ids = lines_of(tables[vertex.csv_file].path).select(vertex.id_column)
         rows = rows.join(ids, left_on=column, right_on=vertex.id_column, how="semi")
-    return _count(rows)
+    return count(rows)
 
 
 def _telemetry_files(contents: Contents, manifest: Manifest) -> dict[str, ArchivedFile | None]:
@@ -333,48 +311,81 @@ def _telemetry_files(contents: Contents, manifest: Manifest) -> dict[str, Archiv
     return {
         table.csv_file: next((file for folder in folders if (file := contents.files.get(f"{folder}{table.csv_file}"))), None)
         for table in manifest.telemetry
+        if table.csv_file != UNREAD
     }
 
 
-def _telemetry_tables(
-    contents: Contents, wanted: Iterable[TelemetryTable], telemetry: Mapping[str, ArchivedFile | None], faults: list[Fault]
-) -> Iterator[Table]:
-    files = {name: file for name, file in telemetry.items() if file}
-    _found(contents, [name for name, file in telemetry.items() if not file], ["data/telemetry"], faults)
-    facts = _read_tables(files, faults)
+def _telemetry(contents: Contents, read: Readable[Manifest], files: Mapping[str, ArchivedFile | None], spare: Path) -> _Found:
+    wanted = read.value.telemetry if read.value else ()
+    found = _Found(files={name: file for name, file in files.items() if file})
+    if not wanted and read.knows(*_CONTAINERS):
+        found.faults.append(_NO_TELEMETRY)
+    missing = [name for name, file in files.items() if not file]
+    found.files |= _find(contents, missing, ["data/telemetry"], found.faults, certain=read.knows("paths", "telemetry"))
+    looks = _look(found.files, spare)
+    facts = {name: look.facts for name, look in looks.items() if look.facts}
+    found.faults += [fault for look in looks.values() for fault in look.faults]
     for table in wanted:
-        faults += _telemetry_names(table, facts.get(table.csv_file))
-        if table.csv_file not in facts:
-            continue
-        found = facts[table.csv_file]
-        needed = [*([table.id_field] if table.id_field else []), *table.numeric_fields]
-        faults += missing_columns(found, [(name, f"the telemetry table {table.name}") for name in needed])
-        numeric = [name for name in table.numeric_fields if name in found.columns]
-        faults += [fault for name in numeric if (fault := type_fault(found, name, ValueType.DOUBLE))]
-        schema = GraphSchema("", (), ())
-        yield _table(table.csv_file, files[table.csv_file], found, decide_types(schema, {table.csv_file: found})[0][table.csv_file])
+        found.faults += _telemetry_faults(table, looks.get(table.csv_file))
+    found.tables += _tables(found.files, facts, decide_types(GraphSchema("", (), ()), facts)[0])
+    return found
 
 
-def _telemetry_names(table: TelemetryTable, facts: TableFacts | None) -> Iterator[Fault]:
-    """Names that Kusto takes for no table and no column."""
+def _telemetry_faults(table: TelemetryTable, look: Look | None) -> Iterator[Fault]:
+    """Names that Kusto takes for no table and no column, and columns that are not there or hold no numbers."""
     allowed = "letters, digits, _, blanks, dots and dashes, at most 1,024."
-    if not ENTITY_NAME.fullmatch(table.name):
+    if table.name != UNREAD and not ENTITY_NAME.fullmatch(table.name):
         message = f"Kusto refuses {listed([table.name])} as the name of a table."
         yield Fault("table_name_refused", MANIFEST, message, f"Rename it under data_sources.telemetry.config.containers: {allowed}")
-    if refused := [name for name in facts.columns if not ENTITY_NAME.fullmatch(name)] if facts else []:
+    if look is None:
+        return
+    if refused := [name for name in look.header if name.strip() and not ENTITY_NAME.fullmatch(name) and not is_refused_in_columns(name)]:
         message = f"Kusto refuses columns with these names: {listed(refused)}."
         yield Fault("column_name_refused", table.csv_file, message, f"Rename them, here and in the manifest: {allowed}")
+    user = "a telemetry table" if table.name == UNREAD else f"the telemetry table {table.name}"
+    needed = [*([table.id_field] if table.id_field else []), *table.numeric_fields]
+    yield from missing_columns(look, [(name, user) for name in needed])
+    numeric = [name for name in table.numeric_fields if look.facts and name in look.facts.columns]
+    yield from (fault for name in numeric if look.facts and (fault := type_fault(look.facts, name, ValueType.DOUBLE)))
 
 
-def _table(csv_file: str, file: ArchivedFile, facts: TableFacts, columns: tuple[Column, ...]) -> Table:
-    return Table(table_name(csv_file), csv_file, facts.path, file.sha256, file.size_bytes, facts.rows, columns)
+def _telemetry_notes(contents: Contents, read: Readable[Manifest], only: Part | None, beside: Collection[str]) -> Iterator[str]:
+    """What is passed over, and what goes elsewhere than the manifest says."""
+    if read.value is None:
+        return
+    connector = read.value.telemetry_connector
+    if only != "graph" and connector and connector != _KQL:
+        yield f"The telemetry connector {connector[:60]!r} is not known; telemetry goes to a KQL database, as with {_KQL!r}."
+    there = [name for name, file in _telemetry_files(contents, read.value).items() if file] if only == "graph" else []
+    if there and "telemetry" not in beside:
+        yield f"It has telemetry, too ({listed(there)}), which the slot telemetry builds from the same archive."
 
 
-def _unused(contents: Contents, tables: Iterable[Table], faults: Iterable[Fault], passed_over: Iterable[TelemetryTable]) -> Iterator[str]:
-    used = {table.path for table in tables}
+def _unused(  # noqa: PLR0913, PLR0917 - what is there, what names it, and what was told of it
+    contents: Contents,
+    manifest: Readable[Manifest],
+    schema: Readable[GraphSchema] | None,
+    parts: Iterable[_Found],
+    faults: Iterable[Fault],
+    only: Part | None,
+) -> Iterator[str]:
+    """The tables that nothing names, if it is known what is named."""
+    if not _names_all_known(manifest, schema):
+        return
+    used = {file.path for part in parts for file in part.files.values()}
+    passed_over = manifest.value.telemetry if manifest.value and only == "graph" else ()
     told = {fault.where.split(" ")[0] for fault in faults} | {table.csv_file for table in passed_over}
     left = [
         file.name for file in contents.files.values() if file.path and file.path not in used and file.name.rpartition("/")[2] not in told
     ]
     if left:
         yield f"Not used, because neither schema nor manifest names them: {listed(left)}."
+
+
+def _names_all_known(manifest: Readable[Manifest], schema: Readable[GraphSchema] | None) -> bool:
+    if not manifest.knows(*_CONTAINERS):
+        return False
+    if schema is None:
+        return True
+    places = [(part, number) for part in ("vertices", "edges") for number in range(len(getattr(schema.value, part, ())))]
+    return all(schema.knows(*place, "csv_file") for place in places) and schema.value is not None

@@ -41,6 +41,24 @@ def fingerprint(parts: Iterable[Part]) -> str:
     return digest.hexdigest()
 
 
+def fingerprint_of_files(files: Mapping[str, bytes]) -> str:
+    """SHA-256 over a definition as Fabric answers it, whatever the order of its files and of the members in them.
+
+    How an item is called, and how a graph is drawn – whoever looks at it may move that about –, is not content.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(files.keys() - {".platform", "stylingConfiguration.json"}):
+        digest.update(f"{path}{_NAMES_APART}".encode() + _canonical(files[path]) + _NAMES_APART.encode())
+    return digest.hexdigest()
+
+
+def _canonical(content: bytes) -> bytes:
+    try:
+        return json.dumps(json.loads(content), sort_keys=True).encode()
+    except ValueError:
+        return content
+
+
 def stable_id(kind: str, *names: str) -> int:
     """A positive 64-bit number of 18 digits that depends on the names alone: the same names get the same id, today and elsewhere."""
     digest = hashlib.sha256(_NAMES_APART.join((kind, *names)).encode()).digest()

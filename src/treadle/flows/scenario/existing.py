@@ -1,16 +1,14 @@
 """What is there, asked of Fabric, with what Treadle has written down of the things it made."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
 from typing import Final
 
 from treadle.clients.fabric import Item, ItemId, WorkspaceId
 from treadle.errors import NotFound
 from treadle.flows.scenario.plan import Existing, Kind
-from treadle.flows.scenario.records import Thing, things_of
+from treadle.flows.scenario.records import Thing, forget_thing, record_thing, things_of
 from treadle.flows.scenario.services import ScenarioServices
-from treadle.flows.scenario.table_log import TableLog, read_log
 from treadle.flows.scenario.telemetry import SHOW_TABLES
 
 ITEM_TYPES: Final[Mapping[Kind, str]] = {
@@ -21,7 +19,6 @@ ITEM_TYPES: Final[Mapping[Kind, str]] = {
     Kind.KQL_DATABASE: "KQLDatabase",
 }
 PENDING: Final = ""  # the item id of a thing that is about to be made
-_LOADED_WITHIN: Final = timedelta(hours=1)  # of being written down, whether or not anybody waited for the answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,50 +52,43 @@ def is_made_as(thing: Thing, item: Item) -> bool:
     return thing.item_id == PENDING and bool(thing.mark) and str(thing.mark) in item.description
 
 
-def is_made_since(services: ScenarioServices, thing: Thing) -> bool:
-    """Whether a table of a lakehouse is another one than we know of: ours was dropped, or never came about, and this is somebody else's.
-
-    Told by the first entry of its Delta log, or where a build died before it could note that, by its age. Of other kinds of things, and of logs that
-    were cut, it cannot be told.
-    """
-    log = _log_of(services, thing) if thing.kind is Kind.TABLE else None
-    return log is not None and _is_another(thing, log)
-
-
-def _log_of(services: ScenarioServices, table: Thing) -> TableLog | None:
-    return read_log(services.lake_of(table.workspace_id, table.item_id), table.name.partition("/")[2])
-
-
-def _is_another(thing: Thing, log: TableLog) -> bool:
-    if log.first is None:
-        return False
-    if thing.first_entry is not None:
-        return log.first_entry != thing.first_entry
-    return thing.noted_at is not None and log.first.modified_at > datetime.fromisoformat(thing.noted_at) + _LOADED_WITHIN
-
-
 def look_at(services: ScenarioServices, workspace_id: str) -> Workspace:
-    """Ask Fabric for all items, and our records for what we made. Raises NotFound, PermissionDenied."""
+    """Ask Fabric for all items, and our records for what we made, under the names that items have now. Raises NotFound, PermissionDenied."""
     items = tuple(services.fabric.list_items(WorkspaceId(workspace_id)))
-    there = {item.item_id for item in items}
-    things = [_holding(thing, there) for thing in things_of(services.documents, workspace_id)]
-    return Workspace(workspace_id, items, {(thing.kind, thing.name): thing for thing in things})
+    names = {item.item_id: item.name for item in items}
+    things = [_holding(thing, names) for thing in things_of(services.documents, workspace_id)]
+    known = {(thing.kind, thing.name): thing for thing in things}
+    for old, new in renamed(things, names):
+        del known[old.kind, old.name]
+        known[new.kind, new.name] = new
+    return Workspace(workspace_id, items, known)
+
+
+def renamed(things: Sequence[Thing], names: Mapping[str, str]) -> list[tuple[Thing, Thing]]:
+    """Things whose item somebody has renamed, or the item that they are in: as they were noted, and as they are. names: by id. Pure."""
+    taken = {(thing.kind, thing.name) for thing in things}
+    found = [(thing, replace(thing, name=_name_now(thing, names))) for thing in things if thing.item_id in names]
+    return [(old, new) for old, new in found if (new.kind, new.name) not in taken]
+
+
+def _name_now(thing: Thing, names: Mapping[str, str]) -> str:
+    if thing.kind is Kind.GREMLIN_GRAPH:
+        return thing.name
+    _, slash, table = thing.name.partition("/")
+    return f"{names[thing.item_id]}{slash}{table}"
+
+
+def note_renames(services: ScenarioServices, found: Workspace) -> None:
+    """Write down under their names of now what somebody has renamed, before a job works with it. Safe to repeat."""
+    names = {item.item_id: item.name for item in found.items}
+    for old, new in renamed(things_of(services.documents, found.workspace_id), names):
+        record_thing(services.documents, new)
+        forget_thing(services.documents, replace(old, displaced=None))
 
 
 def _holding(thing: Thing, there: Collection[str]) -> Thing:
     """Who has a name: as long as what was displaced is there after all, nothing was made in its place."""
     return thing.displaced if thing.displaced and thing.displaced.item_id in there else thing
-
-
-def table_known(services: ScenarioServices, found: Workspace, name: str, lakehouse_id: str) -> Existing:
-    """A table that is there, with what we know of it: not its content, when somebody has written to it since; nothing, when it was made anew."""
-    known, thing = found.known(Kind.TABLE, name, lakehouse_id), found.things.get((Kind.TABLE, name))
-    log = _log_of(services, thing) if thing and known.made_by else None
-    if thing is None or log is None:
-        return known
-    if _is_another(thing, log):
-        return Existing(Kind.TABLE, name, lakehouse_id)
-    return known if thing.last_entry in {None, log.last_entry} else replace(known, fingerprint=None)
 
 
 def table_names(services: ScenarioServices, lakehouse: Item) -> list[str]:

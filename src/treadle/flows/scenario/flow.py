@@ -4,16 +4,17 @@ What does the work is loaded when it is needed: every process that can ask for a
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, BinaryIO, Final
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, BinaryIO, Final, TypeVar
 from uuid import UUID, uuid4
 
 from treadle.clients.fabric import ItemId, WorkspaceId
 from treadle.control.jobs.job import Job, NewJob
-from treadle.control.jobs.queue import enqueue, get_job, list_jobs
+from treadle.control.jobs.queue import get_job, list_jobs
 from treadle.control.jobs.states import JobState
 from treadle.errors import Conflict, InvalidInput, NotFound
 from treadle.flows.scenario.asked import SLOTS, Asked, asked_payload, check_asked
+from treadle.flows.scenario.asking import ask_for
 from treadle.flows.scenario.faults import Fault
 from treadle.flows.scenario.plan import Action, Change, Existing, Kind, counts
 from treadle.flows.scenario.records import find_scenario, get_scenario
@@ -23,6 +24,7 @@ from treadle.flows.scenario.services import ScenarioServices
 if TYPE_CHECKING:
     from treadle.clients.graph_answers import GraphAnswer
     from treadle.flows.scenario.slots import Slot
+    from treadle.flows.scenario.uploads import Archive
 
 __all__ = [
     "BUILD",
@@ -30,6 +32,7 @@ __all__ = [
     "Asked",
     "BuildPlan",
     "DestroyPlan",
+    "DocumentCounts",
     "Left",
     "plan_build",
     "plan_destroy",
@@ -44,21 +47,36 @@ __all__ = [
 
 BUILD: Final = "scenario_build"
 DESTROY: Final = "scenario_destroy"
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentCounts:
+    """What storing an archive of documents would change: how many of each. removed: the archive does not have them any more."""
+
+    created: int
+    updated: int
+    removed: int
+    unchanged: int
 
 
 @dataclass(frozen=True, slots=True)
 class BuildPlan:
-    """What a build would change. faults: what must be mended first; while there are any, nothing is planned. notes: worth knowing."""
+    """What a build would change. faults: what must be mended first; while there are any, nothing is planned. notes: worth knowing.
+
+    changes: of things. documents: slot → what changes of its documents, for the slots that have an archive.
+    """
 
     scenario_name: str
     backend: str
     changes: tuple[Change, ...]
     faults: tuple[Fault, ...]
     notes: tuple[str, ...]
+    documents: Mapping[str, DocumentCounts] = field(default_factory=dict[str, DocumentCounts])
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """How many of each action: create, update, unchanged, conflict."""
+        """How many things for each action: create, update, unchanged, conflict. Documents are counted by themselves."""
         return counts(self.changes)
 
     @property
@@ -77,10 +95,11 @@ class Left:
 
 @dataclass(frozen=True, slots=True)
 class DestroyPlan:
-    """What a scenario's end would remove, last built first, and what it would leave."""
+    """What a scenario's end would remove, last built first, and what it would leave. documents: slot → how many go with it; only slots that have any."""
 
     removed: tuple[Existing, ...]
     left: tuple[Left, ...]
+    documents: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 def plan_build(services: ScenarioServices, asked: Asked, archives: "Mapping[Slot, BinaryIO]") -> BuildPlan:
@@ -93,36 +112,44 @@ def plan_build(services: ScenarioServices, asked: Asked, archives: "Mapping[Slot
     from treadle.flows.scenario.preview import preview_build  # noqa: PLC0415 - see above
 
     given = _given(asked, archives)
-    services.fabric.get_workspace(WorkspaceId(asked.workspace_id))
-    return preview_build(services, replace(asked, workspace_id=asked.workspace_id.lower()), given)  # as the job has it
+    workspace = services.fabric.get_workspace(WorkspaceId(asked.workspace_id))
+    told = replace(asked, workspace_id=asked.workspace_id.lower(), workspace_name=workspace.name)  # as the job has it
+    return preview_build(services, told, given)
 
 
-def request_build(
-    services: ScenarioServices, asked: Asked, archives: "Mapping[Slot, BinaryIO]", who: str, *, job_id: UUID | None = None
+def request_build(  # noqa: PLR0913 - who asks for what, by name
+    services: ScenarioServices,
+    asked: Asked,
+    archives: "Mapping[Slot, Archive]",
+    who: str,
+    *,
+    job_id: UUID | None = None,
+    alone: bool = False,
 ) -> Job:
     """Bring the archives to where the job finds them, and ask for the job. Safe to repeat with the same job_id.
 
-    Only what can be said at once is checked: names, sizes, that each is a gzip file, and the workspace, which is asked. Builds of one workspace
-    run one after the other.
+    Only what can be said at once is checked: names, sizes, that each is a gzip file, and the workspace, which is asked and says what it is called.
+    Builds of one workspace run one after the other; alone: this one only if no other one runs or waits. An upload is used up by the job.
 
     Raises:
         InvalidInput: a name or id cannot be used, there is no archive, or one is too large or no gzip file.
         NotFound, PermissionDenied: of the workspace.
-        Conflict: the job_id is that of another kind of job.
+        Conflict: the job_id is that of another kind of job, another job has an upload, or the workspace; nothing was asked for.
     """
-    from treadle.flows.scenario.uploads import discard_quietly, stage_archive  # noqa: PLC0415 - see above
+    from treadle.flows.scenario.uploads import discard_quietly, stage_archive, used_up  # noqa: PLC0415 - see above
 
     given = _given(asked, archives)
     job_id = job_id or uuid4()
     if there := _asked_before(services, job_id, BUILD):
         return there
     workspace = services.fabric.get_workspace(WorkspaceId(asked.workspace_id))
-    told = replace(asked, workspace_id=asked.workspace_id.lower(), workspace_name=asked.workspace_name or workspace.name)
+    told = replace(asked, workspace_id=asked.workspace_id.lower(), workspace_name=workspace.name)
     try:
         slots = {slot: stage_archive(services, job_id, slot, source).as_payload() for slot, source in given.items()}
         payload = {**asked_payload(told), "slots": slots}
-        return enqueue(services.own, NewJob(BUILD, payload, who, key=workspace_key(asked.workspace_id), job_id=job_id))
-    except InvalidInput:
+        new = NewJob(BUILD, payload, who, key=workspace_key(asked.workspace_id), job_id=job_id)
+        return ask_for(services.own, new, alone=alone, used=used_up(given))
+    except (InvalidInput, Conflict):
         discard_quietly(services.lake, job_id)
         raise
 
@@ -170,7 +197,7 @@ def request_destroy(services: ScenarioServices, scenario_name: str, who: str, *,
         return there
     workspace_id, workspace_name = _workspace_of(services, scenario_name)
     payload = {"scenario_name": scenario_name, "workspace_id": workspace_id, "workspace_name": workspace_name}
-    return enqueue(services.own, NewJob(DESTROY, payload, who, key=workspace_key(workspace_id), job_id=job_id))
+    return ask_for(services.own, NewJob(DESTROY, payload, who, key=workspace_key(workspace_id), job_id=job_id))
 
 
 def query_graph(services: ScenarioServices, scenario_name: str, gql: str) -> "GraphAnswer":
@@ -204,7 +231,7 @@ def workspace_key(workspace_id: str) -> str:
     return f"scenario:{workspace_id.lower()}"
 
 
-def _given(asked: Asked, archives: "Mapping[Slot, BinaryIO]") -> dict[str, BinaryIO]:
+def _given(asked: Asked, archives: "Mapping[Slot, T]") -> dict[str, T]:
     """The archives in the order in which they are done. Raises InvalidInput for what cannot be built."""
     check_asked(asked, {str(slot): source for slot, source in archives.items()})
     by_name = {str(slot): source for slot, source in archives.items()}

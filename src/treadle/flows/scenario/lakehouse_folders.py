@@ -8,8 +8,9 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from treadle.errors import NotFound
+from treadle.errors import NotFound, Unavailable
 from treadle.flows.scenario.plan import Kind
+from treadle.flows.scenario.presence import item_now
 from treadle.flows.scenario.records import all_documents, find_scenario, things_of_scenario
 from treadle.flows.scenario.services import ScenarioServices
 from treadle.stores.containers import THINGS
@@ -39,6 +40,12 @@ def lakehouses_of(store: DocumentStore, scenario: str) -> tuple[Place, ...]:
     return tuple(dict.fromkeys(places))
 
 
+def scenarios_noted(store: DocumentStore, lakehouse_id: str) -> set[str]:
+    """The scenarios of which a build is noted to work with a lakehouse, be it one that died before it left anything else."""
+    notes = all_documents(store, THINGS, {"in_lakehouse": lakehouse_id.lower()})
+    return {str(note.body["folder_of"]) for note in notes}
+
+
 def forget_lakehouses(store: DocumentStore, scenario: str) -> None:
     """Keep no note of the scenario. Safe to repeat."""
     for note in list(_notes(store, scenario)):
@@ -49,12 +56,21 @@ def forget_lakehouses(store: DocumentStore, scenario: str) -> None:
 
 
 def remove_folders(services: ScenarioServices, scenario: str, places: Iterable[Sequence[str]]) -> None:
-    """Delete the scenario's folder in these lakehouses; one that is gone, or whose workspace is, is passed over. Safe to repeat."""
+    """Delete the scenario's folder in these lakehouses; one that is gone, or whose workspace is, is passed over. Safe to repeat.
+
+    Raises:
+        Unavailable: OneLake does not find a lakehouse that Fabric shows.
+    """
     for workspace_id, lakehouse_id in places:
         try:
             services.lake_of(workspace_id, lakehouse_id).delete_folder(f"{FOLDER}/{scenario}")
-        except NotFound:
-            continue
+        except NotFound as error:
+            if item_now(services, workspace_id, lakehouse_id):
+                raise Unavailable(
+                    f"OneLake did not find the lakehouse {lakehouse_id}, which has files of {scenario}, although Fabric shows it: {error.message}",
+                    hint=f"Wait a few minutes, then ask again: treadle scenario destroy {scenario}",
+                    details={**error.details, "scenario": scenario},
+                ) from error
 
 
 def _notes(store: DocumentStore, scenario: str) -> Iterable[Document]:

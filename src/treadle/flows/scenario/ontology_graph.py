@@ -1,17 +1,14 @@
 """Which graph model is an ontology's: Fabric makes one with each ontology, and says nowhere which."""
 
-import json
 from collections.abc import Sequence
-from typing import Any, Final
 
 from treadle.clients.fabric import Item, ItemId, WorkspaceId
+from treadle.flows.scenario.as_brought import sources_in
 from treadle.flows.scenario.existing import PENDING, Workspace
 from treadle.flows.scenario.plan import Kind
 from treadle.flows.scenario.records import Thing
 from treadle.flows.scenario.services import ScenarioServices
 from treadle.flows.scenario.wanted import Names
-
-_GRAPH_SOURCES: Final = "dataSources.json"
 
 
 def ontology_graph(services: ScenarioServices, found: Workspace, names: Names, lakehouse_id: str | None, scenario_name: str) -> Item | None:
@@ -67,13 +64,8 @@ def _graphs_before(found: Workspace, ontology: Item, scenario_name: str) -> tupl
 
 def _reads_only_from(services: ScenarioServices, graph: Item, lakehouse_id: str | None) -> bool:
     """Whether a graph model is empty, as Fabric makes it, or reads nothing but this lakehouse: then it is nobody else's."""
-    parts = services.fabric.get_item_definition(WorkspaceId(graph.workspace_id), ItemId(graph.item_id))
-    try:
-        sources: list[Any] = json.loads(parts.get(_GRAPH_SOURCES) or "{}").get("dataSources") or []
-        paths = [str(source["properties"]["path"]) for source in sources]
-    except (ValueError, TypeError, KeyError, AttributeError):
-        return False
-    return all(lakehouse_id is not None and f"/{lakehouse_id}/" in path for path in paths)
+    paths = sources_in(services.fabric.get_item_definition(WorkspaceId(graph.workspace_id), ItemId(graph.item_id)))
+    return paths is not None and all(lakehouse_id is not None and f"/{lakehouse_id}/" in path for path in paths)
 
 
 def _belongs(graph: str, ontology: str, found: Workspace) -> bool:

@@ -42,13 +42,14 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Existing:
-    """A thing that is there. fingerprint: None if unknown. made_by: the scenario that made it, None if nobody knows."""
+    """A thing that is there. fingerprint: None if unknown. made_by: the scenario that made it, None if nobody knows. is_empty: it holds nothing."""
 
     kind: Kind
     name: str
     item_id: str
     fingerprint: str | None = None
     made_by: str | None = None
+    is_empty: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +110,8 @@ def _compared(scenario: str, wanted: Wanted, there: Existing, *, overwrite: bool
         if there.made_by == scenario and there.fingerprint == wanted.fingerprint:
             return Action.UNCHANGED, "has this content"
         return Action.UPDATE, "has other content" if there.made_by == scenario else _taken_over(there)
+    if there.is_empty and not there.made_by:
+        return Action.UPDATE, "is there, and empty"
     return Action.CONFLICT, f"was made by {there.made_by}" if there.made_by else "was not made by Treadle"
 
 

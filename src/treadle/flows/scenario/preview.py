@@ -1,24 +1,25 @@
 """What a build would change, before anybody asks for it: the archives are checked on this machine, and nothing is sent anywhere."""
 
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Final, Literal
 
-from treadle.flows.scenario.asked import CHECKED_SLOTS, Asked, check_scenario_name
+from treadle.flows.scenario.asked import CHECKED_SLOTS, STAYS, Asked, check_scenario_name
 from treadle.flows.scenario.building import differing_names
 from treadle.flows.scenario.check import Checked, check_scenario
 from treadle.flows.scenario.compare import plan_changes
 from treadle.flows.scenario.existing import Workspace, look_at
 from treadle.flows.scenario.faults import Fault
-from treadle.flows.scenario.flow import BuildPlan
+from treadle.flows.scenario.flow import BuildPlan, DocumentCounts
 from treadle.flows.scenario.gremlin_claim import plan_gremlin
+from treadle.flows.scenario.naming import about_names, settled
 from treadle.flows.scenario.plan import Change, Kind
-from treadle.flows.scenario.records import find_scenario
+from treadle.flows.scenario.records import ScenarioRecord, find_scenario
 from treadle.flows.scenario.schema import Connector, Manifest
 from treadle.flows.scenario.services import ScenarioServices
-from treadle.flows.scenario.slot_files import read_slot
+from treadle.flows.scenario.slot_files import first_named, passed_over_told, read_slot
 from treadle.flows.scenario.slots import Slot, SlotChanges, plan_slot
 from treadle.flows.scenario.uploads import SCRATCH
 from treadle.flows.scenario.wanted import graph_tables, names_of
@@ -30,26 +31,31 @@ def preview_build(services: ScenarioServices, asked: Asked, archives: Mapping[st
     """Check all archives, and compare what they want with what is there. archives: by slot, each read once."""
     with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=_ready(services.scratch)) as scratch:
         checked = {
-            slot: _checked(services, slot, source, Path(scratch) / slot) for slot, source in archives.items() if slot in CHECKED_SLOTS
+            slot: _checked(services, slot, source, Path(scratch) / slot, beside=archives)
+            for slot, source in archives.items()
+            if slot in CHECKED_SLOTS
         }
         manifest = next((found.manifest for found in checked.values() if found.manifest), None)
         name, connector = _name_of(asked, manifest), Connector(asked.backend or (manifest.connector if manifest else Connector.FABRIC_GQL))
         faults = [_in(slot, fault, len(archives)) for slot, found in checked.items() for fault in found.faults]
         notes = [note for found in checked.values() for note in found.notes]
+        documents: dict[str, DocumentCounts] = {}
         for slot, source in archives.items():
             if slot not in CHECKED_SLOTS and name:
-                found, told = _documents(services, name, Slot(slot), source, Path(scratch) / slot)
+                found, counted, told = _documents(services, name, Slot(slot), source, Path(scratch) / slot)
                 faults += [_in(slot, fault, len(archives)) for fault in found]
                 notes += told
+                documents |= {slot: counted} if counted else {}
         if not asked.scenario_name:
             faults += differing_names({slot: found.manifest.name for slot, found in checked.items() if found.manifest})
         if faults:
             return BuildPlan(name, str(connector), (), tuple(faults), tuple(notes))
         notes += _about_gremlin(checked) if connector is Connector.COSMOSDB_GREMLIN else ()
-        found = look_at(services, asked.workspace_id.lower())
-        changes = _changes(services, found, asked, name, checked, connector)
-        notes += _about_elsewhere(services, name, asked.workspace_id)
-        return BuildPlan(name, str(connector), changes, (), (*notes, *_no_longer_wanted(found, name, changes)))
+        found, before = look_at(services, asked.workspace_id.lower()), find_scenario(services.documents, name)
+        changes = _changes(services, found, settled(asked, before, found.items), name, checked, connector)
+        notes += _about_elsewhere(before, asked.workspace_id)
+        notes += about_names(asked, before, found.items, checked, fabric=connector is Connector.FABRIC_GQL)
+        return BuildPlan(name, str(connector), changes, (), (*notes, *_no_longer_wanted(found, name, changes)), documents)
 
 
 def _ready(scratch: Path) -> Path:
@@ -57,10 +63,10 @@ def _ready(scratch: Path) -> Path:
     return scratch
 
 
-def _checked(services: ScenarioServices, slot: str, source: BinaryIO, folder: Path) -> Checked:
+def _checked(services: ScenarioServices, slot: str, source: BinaryIO, folder: Path, *, beside: Collection[str]) -> Checked:
     folder.mkdir()
     only: Literal["graph", "telemetry"] = "graph" if slot == "graph" else "telemetry"
-    return check_scenario(source, folder, limits=services.limits, only=only)
+    return check_scenario(source, folder, limits=services.limits, only=only, beside=beside)
 
 
 def _name_of(asked: Asked, manifest: Manifest | None) -> str:
@@ -96,23 +102,33 @@ def _container(table: str) -> str:
     return table.partition("/")[0]
 
 
-def _documents(services: ScenarioServices, name: str, slot: Slot, source: BinaryIO, folder: Path) -> tuple[tuple[Fault, ...], list[str]]:
-    """The faults of an archive of documents, and in words what storing it would change."""
+def _documents(
+    services: ScenarioServices, name: str, slot: Slot, source: BinaryIO, folder: Path
+) -> tuple[tuple[Fault, ...], DocumentCounts | None, list[str]]:
+    """The faults of an archive of documents; what storing it would change; and in words which documents it removes, and what it would not store."""
     folder.mkdir()
     contents = read_slot(name, slot, source, folder)
     if contents.faults:
-        return contents.faults, []
+        return contents.faults, None, []
     changes = plan_slot(services.lake, services.documents, name, slot, contents)
-    told = ", ".join(f"{len(getattr(changes, field))} {field}" for field in SlotChanges.__dataclass_fields__)
-    return (), [f"{slot}: {len(contents.files)} files ({told})."]
+    counted = DocumentCounts(**{member: len(getattr(changes, member)) for member in DocumentCounts.__dataclass_fields__})
+    passed_over = passed_over_told(slot, contents.passed_over, len(contents.passed_over), len(contents.elsewhere))
+    return (), counted, list(filter(None, [_removed(slot, changes), passed_over]))
 
 
-def _about_elsewhere(services: ScenarioServices, name: str, workspace_id: str) -> Iterator[str]:
+def _removed(slot: Slot, changes: SlotChanges) -> str | None:
+    names = [str(document.body["path"]) for document in changes.removed]
+    if not names:
+        return None
+    verb = "are no longer in the archive, and are" if len(names) > 1 else "is no longer in the archive, and is"
+    return f"{slot}: {first_named(names, len(names))} {verb} removed."
+
+
+def _about_elsewhere(record: ScenarioRecord | None, workspace_id: str) -> Iterator[str]:
     """Scenarios go by their names, whatever the workspace."""
-    record = find_scenario(services.documents, name)
     if record and record.workspace_id.lower() != workspace_id.lower():
         place = record.workspace_name or record.workspace_id
-        yield f"A scenario {name} is built in workspace {place}. This build makes it one of this workspace, with these documents; what it has there stays until it is destroyed, which removes both. Choose another name to keep two."
+        yield f"A scenario {record.name} is built in workspace {place}. This build makes it one of this workspace, with these documents; {STAYS}. Choose another name to keep two."
 
 
 def _about_gremlin(checked: Mapping[str, Checked]) -> Iterable[str]:

@@ -11,10 +11,10 @@ from uuid import UUID
 from treadle.clients.fabric import WorkspaceId
 from treadle.control.jobs.job import Job, JsonValue, NewJob
 from treadle.control.jobs.kinds import Kind as JobKind
-from treadle.control.jobs.queue import enqueue
 from treadle.control.jobs.run import JobContext
 from treadle.errors import InvalidInput
 from treadle.flows.scenario.asked import Asked, check_asked
+from treadle.flows.scenario.asking import ask_for
 from treadle.flows.scenario.claims import claim, workspace
 from treadle.flows.scenario.find_or_create import NewItem, create_patiently
 from treadle.flows.scenario.flow import workspace_key
@@ -37,10 +37,11 @@ class ItemWish:
 
 
 def request_item(services: ScenarioServices, wish: ItemWish, who: str, *, job_id: UUID | None = None) -> Job:
-    """Ask for the job that finds or creates it. Safe to repeat with the same job_id.
+    """Ask for the job that finds or creates it, if nothing else holds the workspace. Safe to repeat with the same job_id.
 
     Raises:
-        InvalidInput: of the name, the id or the kind. NotFound, PermissionDenied: of the workspace, which is asked.
+        InvalidInput: of the name, the id or the kind. NotFound, PermissionDenied: of the workspace, which is asked and says what it is called.
+        Conflict: another job has the workspace; nothing was asked for.
     """
     if wish.kind not in _TYPES:
         raise InvalidInput(f"A {wish.kind} is not made by itself.", hint=f"By themselves: {', '.join(_TYPES)}.")
@@ -50,10 +51,10 @@ def request_item(services: ScenarioServices, wish: ItemWish, who: str, *, job_id
     payload = {
         "kind": wish.kind,
         "workspace_id": wish.workspace_id.lower(),
-        "workspace_name": wish.workspace_name or workspace.name,
+        "workspace_name": workspace.name,
         "name": wish.name,
     }
-    return enqueue(services.own, NewJob(ITEM, payload, who, key=workspace_key(wish.workspace_id), job_id=job_id))
+    return ask_for(services.own, NewJob(ITEM, payload, who, key=workspace_key(wish.workspace_id), job_id=job_id), alone=True)
 
 
 def item_kind(services: Callable[[], ScenarioServices]) -> JobKind:

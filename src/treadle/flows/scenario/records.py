@@ -45,7 +45,8 @@ class Loss:
 class ScenarioRecord:
     """What is known of a scenario that was built. Ids are None for what it has not. updated_at: aware UTC.
 
-    lost: what others have taken over since it was built last; it is not among its ids and tables any more.
+    lost: what others have taken over since it was built last; it is not among its ids and tables any more. eventhouse_name: None also in records
+    of before that was kept.
     graph_styles: as the manifest says, by label. upload_results: slot → what came of it. model: what the graph is made of,
     {"entity_types": [{"label", "key", "properties": [{"name", "type"}]}], "relationship_types": [{"name", "label", "source", "target"}]}.
     """
@@ -66,6 +67,7 @@ class ScenarioRecord:
     ontology_name: str | None = None
     graph_model_id: str | None = None
     eventhouse_id: str | None = None
+    eventhouse_name: str | None = None
     kql_database_id: str | None = None
     kql_database_name: str | None = None
     tables: tuple[TableRecord, ...] = ()
@@ -97,7 +99,7 @@ _TEXT_OR_NULL: Final = (str, NoneType)
 _KINDS: Final[Mapping[str, tuple[type, ...]]] = {
     **dict.fromkeys(("name", "display_name", "description", "graph_connector", "workspace_id", "workspace_name", "updated_at"), _TEXT),
     **dict.fromkeys(("domain", "job_id", "lakehouse_id", "lakehouse_name", "ontology_id", "ontology_name"), _TEXT_OR_NULL),
-    **dict.fromkeys(("graph_model_id", "eventhouse_id", "kql_database_id", "kql_database_name"), _TEXT_OR_NULL),
+    **dict.fromkeys(("graph_model_id", "eventhouse_id", "eventhouse_name", "kql_database_id", "kql_database_name"), _TEXT_OR_NULL),
     **dict.fromkeys(("use_cases", "example_questions", "tables", "lost"), (list, tuple)),
     **dict.fromkeys(("graph_styles", "model", "upload_results"), (dict,)),
 }
@@ -106,7 +108,7 @@ _ID_OF: Final[Mapping[Kind, tuple[str, ...]]] = {
     Kind.LAKEHOUSE: ("lakehouse_id", "lakehouse_name"),
     Kind.ONTOLOGY: ("ontology_id", "ontology_name"),
     Kind.GRAPH_MODEL: ("graph_model_id",),
-    Kind.EVENTHOUSE: ("eventhouse_id",),
+    Kind.EVENTHOUSE: ("eventhouse_id", "eventhouse_name"),
     Kind.KQL_DATABASE: ("kql_database_id", "kql_database_name"),
 }
 """The members of a record that name an item, its id first."""
@@ -122,6 +124,7 @@ class Thing:
     that was kept. graphs_before: of an ontology that a build made, the graph models that were there before it, none of which can be the one that
     Fabric makes with it; None: nobody looked. displaced: of what is about to be made, what another scenario had under that name until then.
     first_entry, last_entry: of a table, what its Delta log told when it was loaded, as `TableLog` has it; None: not known.
+    definition: of an ontology or graph model, what tells its definition, as Fabric answered it right after it was brought; None: not known.
     """
 
     scenario: str
@@ -137,6 +140,7 @@ class Thing:
     displaced: "Thing | None" = None
     first_entry: str | None = None
     last_entry: str | None = None
+    definition: str | None = None
 
 
 def check_scenario_document(document_id: str, body: Mapping[str, Any]) -> None:

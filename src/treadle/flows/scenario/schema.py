@@ -3,6 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
+
+UNREAD: Final = (
+    "\0"  # stands, while faults are looked for, where a file says nothing that can be read; no text of a file has this character
+)
 
 
 class ValueType(StrEnum):
@@ -89,12 +94,13 @@ class GraphSchema:
 
     def vertex(self, label: str) -> VertexType | None:
         """The vertex type of that label."""
-        return next((vertex for vertex in self.vertices if vertex.label == label), None)
+        return next((vertex for vertex in self.vertices if vertex.label == label != UNREAD), None)
 
     @property
     def csv_files(self) -> tuple[str, ...]:
         """Every CSV file that is named, once, in order."""
-        return tuple(dict.fromkeys([vertex.csv_file for vertex in self.vertices] + [edge.csv_file for edge in self.edges]))
+        named = [vertex.csv_file for vertex in self.vertices] + [edge.csv_file for edge in self.edges]
+        return tuple(name for name in dict.fromkeys(named) if name != UNREAD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,4 +138,5 @@ class Manifest:
     telemetry_dir: str
     telemetry: tuple[TelemetryTable, ...]
     telemetry_database: str | None = None
+    telemetry_connector: str | None = None
     node_styles: Mapping[str, NodeStyle] = field(default_factory=dict[str, NodeStyle])

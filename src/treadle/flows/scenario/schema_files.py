@@ -1,258 +1,103 @@
 """Reads scenario.yaml and graph_schema.yaml: checked at the edge by models, and plain values from there on.
 
-Everything that is wrong with a file is told at once, with its line.
+Everything that is wrong with a file is told at once, with its line. What is wrong is cut out, and the rest is read all the same: who looks for faults goes on
+with that. What depends on something that was cut out is not judged, so that no fault is told that is gone when another one is mended.
 """
 
-import re
-from collections.abc import Callable
-from pathlib import PurePosixPath
-from typing import Annotated, Any, Final, TypeVar
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Final, Generic, TypeAlias, TypeVar, cast
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
+from pydantic import ValidationError
 
 from treadle.flows.scenario.faults import Fault
-from treadle.flows.scenario.schema import (
-    Connector,
-    EdgeFilter,
-    EdgeProperty,
-    EdgeRule,
-    Endpoint,
-    GraphSchema,
-    Manifest,
-    NodeStyle,
-    TelemetryTable,
-    ValueType,
-    VertexType,
-)
-from treadle.flows.scenario.telemetry import DATABASE_NAME
-from treadle.flows.scenario.yaml_text import Document, Path, read_yaml
+from treadle.flows.scenario.schema import UNREAD, Endpoint, GraphSchema, Manifest, VertexType
+from treadle.flows.scenario.schema_models import GRAPH_SCHEMA, NEEDED, EdgeModel, GraphSchemaModel, ManifestModel, Model, VertexModel
+from treadle.flows.scenario.yaml_text import Document, Path, Value, read_yaml
+
+__all__ = [
+    "GRAPH_SCHEMA",
+    "MANIFEST",
+    "NOTHING_READ",
+    "Readable",
+    "read_graph_schema",
+    "read_manifest",
+    "readable_graph_schema",
+    "readable_manifest",
+]
 
 MANIFEST: Final = "scenario.yaml"
-GRAPH_SCHEMA: Final = "graph_schema.yaml"
-_SCENARIO_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
-_TEXT_CHARS: Final = 10_000
+_MEND: Final = "Mend it there."
+_Wrong: TypeAlias = tuple[Path, str, str]  # where, what is wrong, what to do
+_TYPES: Final = "property_types"
+_M = TypeVar("_M", bound=Model)
+_V = TypeVar("_V")
+_L = TypeVar("_L", VertexModel, VertexType)
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Places in a file that were cut out of it or are missing. around: what they are in."""
+
+    places: frozenset[Path] = frozenset()
+    around: frozenset[Path] = frozenset()
+
+    @classmethod
+    def of(cls, places: Iterable[Path]) -> "Places":
+        """These places."""
+        found = frozenset(places)
+        return cls(found, frozenset(place[:depth] for place in found for depth in range(len(place))))
+
+    def touch(self, path: Path) -> bool:
+        """Whether one of them is this place, or around it, or below it."""
+        return path in self.around or any(path[:depth] in self.places for depth in range(len(path) + 1))
+
+
+NOTHING_READ: Final = Places.of([()])
+
+
+@dataclass(frozen=True, slots=True)
+class Readable(Generic[_V]):
+    """What a file says as far as it can be read. value: None if that is nothing; UNREAD is in it where a text is missing or wrong.
+
+    unread: the places in the file that were cut out or are missing; what is in their stead is a guess.
+    """
+
+    value: _V | None
+    faults: tuple[Fault, ...]
+    unread: Places = Places()
+
+    def knows(self, *path: str | int) -> bool:
+        """Whether what the file says at this place, and below it, was read."""
+        return not self.unread.touch(path)
 
 
 def read_manifest(content: bytes, name: str = MANIFEST) -> Manifest | tuple[Fault, ...]:
     """Read scenario.yaml, or tell everything that is wrong with it, tables of one name included."""
-    return _read(content, name, _Manifest, lambda model: model.value(), _tables_named_twice)
+    return _whole(readable_manifest(content, name))
 
 
 def read_graph_schema(content: bytes, name: str = GRAPH_SCHEMA) -> GraphSchema | tuple[Fault, ...]:
     """Read graph_schema.yaml, or tell everything that is wrong with it, names that refer to nothing included."""
-    return _read(content, name, _GraphSchema, lambda model: model.value(), _references)
+    return _whole(readable_graph_schema(content, name))
 
 
-def _plain_file(name: str) -> str:
-    _printable(name)
-    if "/" in name or "\\" in name or name in {".", ".."} or not name.lower().endswith(".csv"):
-        raise ValueError("must be the plain name of a .csv file")
-    return name
+def readable_manifest(content: bytes, name: str = MANIFEST) -> Readable[Manifest]:
+    """Read of scenario.yaml what can be read, and tell everything that is wrong with it."""
+    return _read(content, name, ManifestModel, lambda model: model.value(), _tables_named_twice)
 
 
-def _plain_folder(name: str) -> str:
-    path = PurePosixPath(_printable(name))
-    if path.is_absolute() or ".." in path.parts or "\\" in name:
-        raise ValueError("must be a folder below the scenario's own")
-    return str(path)
+def readable_graph_schema(content: bytes, name: str = GRAPH_SCHEMA) -> Readable[GraphSchema]:
+    """Read of graph_schema.yaml what can be read, and tell everything that is wrong with it.
+
+    An end of an edge that does not surely name a vertex type and its key has UNREAD as its label.
+    """
+    return _read(content, name, GraphSchemaModel, lambda model: _with_certain_ends(model.value()), _contradictions)
 
 
-def _scenario_name(name: str) -> str:
-    if not _SCENARIO_NAME.fullmatch(name):
-        raise ValueError("must be letters, digits, - and _, at most 63, and begin with a letter or digit")
-    return name
-
-
-def _database_name(name: str) -> str:
-    if not DATABASE_NAME.fullmatch(name):
-        raise ValueError("must be letters, digits and _ . -, at most 123, and begin with a letter, a digit or _")
-    return name
-
-
-def _text(text: str) -> str:
-    if not text.strip():
-        raise ValueError("must not be empty")
-    return _printable(text)
-
-
-def _printable(text: str) -> str:
-    if not text.isprintable():
-        raise ValueError("must not have line breaks or other control characters")
-    if len(text) > _TEXT_CHARS:
-        raise ValueError(f"must not be longer than {_TEXT_CHARS:,} characters")
-    return text
-
-
-def _listed(value: Any) -> Any:
-    return [] if value is None else value
-
-
-def _mapped(value: Any) -> Any:
-    return {} if value is None else value
-
-
-Item = TypeVar("Item")
-_Text = Annotated[str, AfterValidator(_text)]
-_File = Annotated[str, AfterValidator(_plain_file)]
-_Folder = Annotated[str, AfterValidator(_plain_folder)]
-_List = Annotated[list[Item], BeforeValidator(_listed)]
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-
-class _Vertex(_Model):
-    label: _Text
-    csv_file: _File
-    id_column: _Text
-    partition_key: _Text | None = None
-    properties: _List[_Text] = []
-    property_types: Annotated[dict[str, ValueType], BeforeValidator(_mapped)] = {}
-
-    @model_validator(mode="after")
-    def _consistent(self) -> "_Vertex":
-        known = {self.id_column, *self.properties}
-        if unknown := [name for name in self.property_types if name not in known]:
-            raise ValueError(f"property_types names {', '.join(unknown)}, which is not among the properties")
-        if len(set(self.properties)) != len(self.properties):
-            raise ValueError("a property is named twice")
-        return self
-
-    def value(self) -> VertexType:
-        names = tuple(dict.fromkeys([self.id_column, *self.properties]))  # the key is always a property
-        return VertexType(self.label, self.csv_file, self.id_column, self.partition_key, names, self.property_types)
-
-
-class _Endpoint(_Model):
-    label: _Text
-    property: _Text
-    column: _Text
-
-    def value(self) -> Endpoint:
-        return Endpoint(self.label, self.property, self.column)
-
-
-class _EdgeProperty(_Model):
-    name: _Text
-    column: _Text | None = None
-    value: str | None = None
-
-    @model_validator(mode="after")
-    def _one_of_both(self) -> "_EdgeProperty":
-        if (self.column is None) == (self.value is None):
-            raise ValueError("needs either column or value")
-        return self
-
-
-class _EdgeFilter(_Model):
-    column: _Text
-    value: Annotated[str, AfterValidator(_printable)]
-    negate: bool = False
-
-
-class _Edge(_Model):
-    label: _Text
-    csv_file: _File
-    source: _Endpoint
-    target: _Endpoint
-    properties: _List[_EdgeProperty] = []
-    filter: _EdgeFilter | None = None
-
-    def value(self) -> EdgeRule:
-        properties = tuple(EdgeProperty(item.name, item.column, item.value) for item in self.properties)
-        wanted = EdgeFilter(self.filter.column, self.filter.value, self.filter.negate) if self.filter else None
-        return EdgeRule(self.label, self.csv_file, self.source.value(), self.target.value(), properties, wanted)
-
-
-class _GraphSchema(_Model):
-    data_dir: _Folder = "data/entities"
-    vertices: Annotated[list[_Vertex], BeforeValidator(_listed)]
-    edges: _List[_Edge] = []
-
-    @model_validator(mode="after")
-    def _some(self) -> "_GraphSchema":
-        if not self.vertices:
-            raise ValueError("names no vertices")
-        return self
-
-    def value(self) -> GraphSchema:
-        return GraphSchema(self.data_dir, tuple(item.value() for item in self.vertices), tuple(item.value() for item in self.edges))
-
-
-class _Container(_Model):
-    name: _Text
-    csv_file: _File
-    id_field: _Text | None = None
-    numeric_fields: _List[_Text] = []
-
-
-class _TelemetryConfig(_Model):
-    database: Annotated[str, AfterValidator(_database_name)] | None = None
-    containers: _List[_Container] = []
-
-
-class _Telemetry(_Model):
-    config: Annotated[_TelemetryConfig, BeforeValidator(_mapped)] = _TelemetryConfig()
-
-
-class _Graph(_Model):
-    connector: Connector = Connector.FABRIC_GQL
-    schema_file: _Folder = GRAPH_SCHEMA
-
-
-class _Sources(_Model):
-    graph: Annotated[_Graph, BeforeValidator(_mapped)] = _Graph()
-    telemetry: Annotated[_Telemetry, BeforeValidator(_mapped)] = _Telemetry()
-
-
-class _Paths(_Model):
-    entities: _Folder | None = None
-    telemetry: _Folder = "data/telemetry"
-
-
-class _Style(_Model):
-    color: _Text | None = None
-    size: int | None = None
-    icon: _Text | None = None
-
-
-class _Styles(_Model):
-    node_types: Annotated[dict[str, _Style], BeforeValidator(_mapped)] = {}
-
-
-class _Manifest(_Model):
-    name: Annotated[str, AfterValidator(_scenario_name)]
-    display_name: _Text | None = None
-    description: str | None = None
-    domain: _Text | None = None
-    use_cases: _List[_Text] = []
-    example_questions: _List[_Text] = []
-    paths: Annotated[_Paths, BeforeValidator(_mapped)] = _Paths()
-    data_sources: Annotated[_Sources, BeforeValidator(_mapped)] = _Sources()
-    graph_styles: Annotated[_Styles, BeforeValidator(_mapped)] = _Styles()
-
-    def value(self) -> Manifest:
-        telemetry = self.data_sources.telemetry.config.containers
-        return Manifest(
-            name=self.name,
-            display_name=self.display_name or self.name,
-            description=(self.description or "").strip(),
-            domain=self.domain,
-            use_cases=tuple(self.use_cases),
-            example_questions=tuple(self.example_questions),
-            connector=self.data_sources.graph.connector,
-            schema_file=self.data_sources.graph.schema_file,
-            entities_dir=self.paths.entities,
-            telemetry_dir=self.paths.telemetry,
-            telemetry=tuple(TelemetryTable(item.name, item.csv_file, item.id_field, tuple(item.numeric_fields)) for item in telemetry),
-            telemetry_database=self.data_sources.telemetry.config.database,
-            node_styles={label: NodeStyle(item.color, item.size, item.icon) for label, item in self.graph_styles.node_types.items()},
-        )
-
-
-_M = TypeVar("_M", bound=_Model)
-_V = TypeVar("_V")
+def _whole(found: Readable[_V]) -> _V | tuple[Fault, ...]:
+    return found.faults if found.faults or found.value is None else found.value
 
 
 def _read(
@@ -260,31 +105,72 @@ def _read(
     name: str,
     model: type[_M],
     value: Callable[[_M], _V],
-    more: Callable[[_V, Document, str], tuple[Fault, ...]] | None = None,
-) -> _V | tuple[Fault, ...]:
+    contradictions: Callable[[_M, Places], Iterator[_Wrong]],
+) -> Readable[_V]:
     document = read_yaml(content, name)
     if isinstance(document, Fault):
-        return (document,)
+        return Readable(None, (document,), NOTHING_READ)
+    read, wrong, bad = _modelled(model, document.value)
+    if read is not None:
+        wrong += [(path, f"{_place(path)}: is missing.", _MEND) for path in _missing(read, (), bad)]
+        bad |= {path for path, _, _ in wrong}
+        wrong += contradictions(read, Places.of(bad))
+    placed = sorted(((_line(path, document), message, hint) for path, message, hint in wrong), key=lambda item: item[0])
+    faults = tuple(Fault("schema_invalid", f"{name} line {line}", message, hint) for line, message, hint in placed)
+    return Readable(value(read) if read is not None else None, faults, Places.of(bad))
+
+
+def _modelled(model: type[_M], value: Value) -> tuple[_M | None, list[_Wrong], set[Path]]:
+    """The model of what is sound in a file, what is wrong with the rest, and where that is."""
     try:
-        found = value(model.model_validate(document.value))
+        return model.model_validate(value), [], set()
     except ValidationError as error:
-        return tuple(_fault(item, document, name) for item in error.errors(include_url=False, include_context=False))
-    faults = more(found, document, name) if more else ()
-    return faults or found
+        errors = error.errors(include_url=False, include_context=False)
+    wrong = [(item["loc"], _message(item["loc"], item["type"], item["msg"]), _MEND) for item in errors]
+    no_mappings = {item["loc"]: item["type"] == "model_type" for item in errors}
+    if () in no_mappings:
+        return None, wrong, {()}
+    for path in [path for path in no_mappings if path[:1] == ("edges",) and path[2:3] == ("filter",)]:
+        no_mappings[*path[:3], "value"] = False  # of a filter that is read in part nobody knows what it lets through
+    try:
+        return model.model_validate(_without(value, (), no_mappings)), wrong, set(no_mappings)
+    except ValidationError:  # what is left is still wrong, so nothing of it is taken for read
+        return None, wrong, {()}
 
 
-def _fault(item: Any, document: Document, name: str) -> Fault:
-    path: Path = item["loc"]
-    message = str(item["msg"]).removeprefix("Value error, ")
-    message = (
-        "is missing"
-        if item["type"] == "missing"
-        else "must be keys with values"
-        if item["type"] == "model_type"
-        else message[0].lower() + message[1:]
-    )
-    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".") or "the document"
-    return Fault("schema_invalid", f"{name} line {_line(path, document)}", f"{place}: {message}.", "Mend it there.")
+def _without(value: Value, path: Path, bad: Mapping[Path, bool]) -> Value:
+    """The value without the places that are bad. One that should be a mapping becomes an empty one: what is behind it in a list keeps its place."""
+    if isinstance(value, dict):
+        kept = {key: item for key, item in value.items() if bad.get((*path, key), True)}
+        return {key: {} if (*path, key) in bad else _without(item, (*path, key), bad) for key, item in kept.items()}
+    if isinstance(value, list):
+        places = [place for place in range(len(value)) if bad.get((*path, place), True)]
+        return [{} if (*path, place) in bad else _without(value[place], (*path, place), bad) for place in places]
+    return value
+
+
+def _missing(model: Model, path: Path, bad: set[Path]) -> Iterator[Path]:
+    """What the file must say and does not. Within something that is wrong as a whole nothing is missing: that was told."""
+    for name, field in type(model).model_fields.items():
+        here = (*path, name)
+        if here in bad or path in bad:
+            continue
+        if NEEDED in field.metadata and name not in model.model_fields_set:
+            yield here
+            continue
+        found = getattr(model, name)
+        for place, item in enumerate(cast("list[object]", found)) if isinstance(found, list) else [(None, found)]:
+            if isinstance(item, Model):
+                yield from _missing(item, here if place is None else (*here, place), bad)
+
+
+def _message(path: Path, kind: str, message: str) -> str:
+    told = "must be keys with values" if kind == "model_type" else message.removeprefix("Value error, ")
+    return f"{_place(path)}: {told[0].lower()}{told[1:]}."
+
+
+def _place(path: Path) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".") or "the document"
 
 
 def _line(path: Path, document: Document) -> int:
@@ -292,46 +178,105 @@ def _line(path: Path, document: Document) -> int:
     return next((document.lines[path[:depth]] for depth in range(len(path), -1, -1) if path[:depth] in document.lines), 1)
 
 
-def _tables_named_twice(manifest: Manifest, document: Document, name: str) -> tuple[Fault, ...]:
+def _tables_named_twice(manifest: ManifestModel, bad: Places) -> Iterator[_Wrong]:
     """Telemetry tables of one name, of which only one could be there. Case makes a difference: Kusto's names have it."""
-    faults: list[Fault] = []
     seen: dict[str, str] = {}
-    for place, table in enumerate(manifest.telemetry):
+    containers = ("data_sources", "telemetry", "config", "containers")
+    for place, table in enumerate(manifest.data_sources.telemetry.config.containers):
+        if bad.touch((*containers, place, "name")):
+            continue
         earlier = seen.get(table.name)
-        seen.setdefault(table.name, table.csv_file)
+        seen.setdefault(table.name, _told(table.csv_file))
         if earlier is not None:
-            line = _line(("data_sources", "telemetry", "config", "containers", place, "name"), document)
-            message = f"The telemetry table {table.name!r} is there already, of {earlier}; here it is of {table.csv_file}."
-            faults.append(Fault("schema_invalid", f"{name} line {line}", message, "Give each table its own name."))
-    return tuple(faults)
+            message = f"The telemetry table {table.name!r} is there already, of {earlier}; here it is of {_told(table.csv_file)}."
+            yield (*containers, place, "name"), message, "Give each table its own name."
 
 
-def _references(schema: GraphSchema, document: Document, name: str) -> tuple[Fault, ...]:
-    """Labels and properties that edges name and no vertex has, and names that two things share."""
-    faults: list[Fault] = []
+def _told(text: str) -> str:
+    return "?" if text == UNREAD else text
 
-    def note(path: Path, message: str, hint: str) -> None:
-        faults.append(Fault("schema_invalid", f"{name} line {_line(path, document)}", message, hint))
 
+def _contradictions(schema: GraphSchemaModel, bad: Places) -> Iterator[_Wrong]:
+    """Names that refer to nothing, and names that two things share."""
+    if not schema.vertices and not bad.touch(("vertices",)):
+        yield (), "the document: names no vertices.", _MEND
     labels: dict[str, str] = {}
+    mistyped: defaultdict[Path, list[str]] = defaultdict(list)
+    for item in bad.places:
+        mistyped[item[:-1]].append(str(item[-1:] and item[-1]))
     for place, vertex in enumerate(schema.vertices):
-        if earlier := labels.get(vertex.label.casefold()):
-            note(
-                ("vertices", place, "label"),
-                f"The label {vertex.label!r} is there already, as {earlier!r}.",
-                "Give each vertex type its own label.",
-            )
+        yield from _about_properties(vertex, ("vertices", place), bad, mistyped["vertices", place, _TYPES])
+        earlier = labels.get(vertex.label.casefold())
         labels.setdefault(vertex.label.casefold(), vertex.label)
+        if earlier is not None and vertex.label != UNREAD:
+            message = f"The label {vertex.label!r} is there already, as {earlier!r}."
+            yield ("vertices", place, "label"), message, "Give each vertex type its own label."
+    named = _by_label(schema.vertices)
+    known = ", ".join(label for label in named if label != UNREAD)
+    hint = f"Vertices are: {known}." if known else "No vertex has a label."
     for place, edge in enumerate(schema.edges):
-        for end, endpoint in (("source", edge.source), ("target", edge.target)):
-            vertex = schema.vertex(endpoint.label)
-            if vertex is None:
-                known = ", ".join(item.label for item in schema.vertices)
-                note(("edges", place, end, "label"), f"{edge.label}: there is no vertex {endpoint.label!r}.", f"Vertices are: {known}.")
-            elif endpoint.property != vertex.id_column:
-                message = f"{edge.label}: {endpoint.label} is found by {endpoint.property!r}, which is not its id_column."
-                note(("edges", place, end, "property"), message, f"Use {vertex.id_column!r}: Fabric joins by keys alone.")
-        names = [item.name for item in edge.properties]
-        if len(set(names)) != len(names):
-            note(("edges", place, "properties"), f"{edge.label}: an edge property is named twice.", "Keep one of them.")
-    return tuple(faults)
+        yield from _about_ends(edge, named, place, hint)
+        yield from _about_edge_properties(edge, place, bad)
+
+
+def _about_properties(vertex: VertexModel, path: Path, bad: Places, mistyped: Iterable[str]) -> Iterator[_Wrong]:
+    """mistyped: what it gives a type that is none."""
+    typed = dict.fromkeys([*vertex.property_types, *sorted(mistyped)])
+    known = {vertex.id_column, *vertex.properties}
+    names_known = not bad.touch((*path, "properties")) and not bad.touch((*path, "id_column"))
+    if names_known and (unknown := [name for name in typed if name not in known]):
+        yield path, f"{_place(path)}: {_TYPES} names {', '.join(unknown)}, which is not among the properties.", _MEND
+    if len(set(vertex.properties)) != len(vertex.properties):
+        yield path, f"{_place(path)}: a property is named twice.", _MEND
+
+
+def _about_ends(edge: EdgeModel, vertices: Mapping[str, list[VertexModel]], place: int, hint: str) -> Iterator[_Wrong]:
+    """Ends that no vertex type has, or that are found by something else than its key. hint: which vertex types there are.
+
+    While a vertex type has no label, an end that no other has may be that one, by its key: nothing is said of it then.
+    """
+    keys = {vertex.id_column for vertex in vertices.get(UNREAD, ())}
+    for end, endpoint in (("source", edge.source), ("target", edge.target)):
+        path = ("edges", place, end)
+        named = vertices.get(endpoint.label, [])
+        may_be_another = not vertices or endpoint.property in keys or (keys and UNREAD in {endpoint.property, *keys})
+        if endpoint.label == UNREAD:
+            continue
+        if not named and not may_be_another:
+            message = f"{_told(edge.label)}: there is no vertex {endpoint.label!r}."
+            yield (*path, "label"), message, hint
+        elif len(named) == 1 and UNREAD not in {endpoint.property, named[0].id_column} and endpoint.property != named[0].id_column:
+            message = f"{_told(edge.label)}: {endpoint.label} is found by {endpoint.property!r}, which is not its id_column."
+            yield (*path, "property"), message, f"Use {named[0].id_column!r}: Fabric joins by keys alone."
+
+
+def _by_label(vertices: Iterable[_L]) -> dict[str, list[_L]]:
+    named: dict[str, list[_L]] = {}
+    for vertex in vertices:
+        named.setdefault(vertex.label, []).append(vertex)
+    return named
+
+
+def _about_edge_properties(edge: EdgeModel, place: int, bad: Places) -> Iterator[_Wrong]:
+    path = ("edges", place, "properties")
+    for number, item in enumerate(edge.properties):
+        if not bad.touch((*path, number)) and (item.column is None) == (item.value is None):
+            yield (*path, number), f"{_place((*path, number))}: needs either column or value.", _MEND
+    names = [item.name for item in edge.properties if item.name != UNREAD]
+    if len(set(names)) != len(names):
+        yield path, f"{_told(edge.label)}: an edge property is named twice.", "Keep one of them."
+
+
+def _with_certain_ends(schema: GraphSchema) -> GraphSchema:
+    named = _by_label(schema.vertices)
+    return replace(
+        schema,
+        edges=tuple(replace(edge, source=_certain(edge.source, named), target=_certain(edge.target, named)) for edge in schema.edges),
+    )
+
+
+def _certain(end: Endpoint, vertices: Mapping[str, list[VertexType]]) -> Endpoint:
+    """The end, if one vertex type has its label, and its property is that one's key."""
+    named = vertices.get(end.label, [])
+    sure = len(named) == 1 and end.label != UNREAD and end.property == named[0].id_column != UNREAD
+    return end if sure else replace(end, label=UNREAD)

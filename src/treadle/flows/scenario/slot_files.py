@@ -1,11 +1,11 @@
 """What an archive of runbooks, tickets or prompts holds: text files, each checked, by their path within the slot. Changes nothing."""
 
 import os.path
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 from treadle.clients.lake_path import lake_path
 from treadle.errors import InvalidInput
@@ -18,7 +18,9 @@ from treadle.stores.document_store import checked_key
 
 TEXT_BYTES: Final = 1024**2  # a book of 400 pages
 LIMITS: Final = Limits(members=2_000, member_bytes=64 * 1024**2, total_bytes=512 * 1024**2)
-_TEXTS: Final = frozenset(
+_NAMED: Final = 5  # files that a sentence names
+_NAME_CHARS: Final = 80
+TEXTS: Final = frozenset(
     {".md", ".markdown", ".rst", ".txt", ".log", ".yaml", ".yml", ".json", ".jsonl", ".csv", ".tsv", ".prompty", ".jinja", ".j2"}
 )
 
@@ -49,11 +51,15 @@ class SlotFile:
 
 @dataclass(frozen=True, slots=True)
 class SlotContents:
-    """What came of reading an archive. files: by name; to be used only where there are no faults. passed_over: files that are no texts."""
+    """What came of reading an archive. files: by name; to be used only where there are no faults.
+
+    passed_over: files that are no texts by the end of their names. elsewhere: files of any kind outside the folder of the slot's name, if there is one.
+    """
 
     files: tuple[SlotFile, ...]
     passed_over: tuple[str, ...]
     faults: tuple[Fault, ...]
+    elsewhere: tuple[str, ...] = ()
 
 
 def read_slot(scenario: str, slot: Slot, source: BinaryIO, scratch: Path, *, limits: Limits = LIMITS) -> SlotContents:
@@ -75,8 +81,45 @@ def read_slot(scenario: str, slot: Slot, source: BinaryIO, scratch: Path, *, lim
     )
     if not names and contents.complete and not faults:
         faults.append(_no_texts(slot, contents))
-    passed_over = tuple(sorted(set(contents.files) - set(names)))
-    return SlotContents(files, passed_over, shortened(faults))
+    left_out = sorted(set(contents.files) - set(names))
+    has_folder = any(_base(name, slot) is not None for name in names)
+    elsewhere = tuple(name for name in left_out if has_folder and _base(name, slot) is None)
+    passed_over = tuple(name for name in left_out if not has_folder or _base(name, slot) is not None)
+    return SlotContents(files, passed_over, shortened(faults), elsewhere)
+
+
+def passed_over_told(slot: str, names: Sequence[str], count: int, elsewhere: int) -> str | None:
+    """In a sentence, what an archive brought that is not stored; None where all of it is. names: the first of them. Pure."""
+    told: list[str] = []
+    if count:
+        told.append(f"{_files(count)} passed over: {first_named(names, count)}; only {', '.join(sorted(TEXTS))} are taken.")
+    if elsewhere:
+        told.append(f"{_files(elsewhere)} left out, outside the archive's folder {slot}.")
+    return f"{slot}: {' '.join(told)}" if told else None
+
+
+def documents_told(counted: Mapping[str, int]) -> str:
+    """How many documents of which slot, in words: `3 runbooks and 1 ticket`; empty for none. Pure."""
+    *others, last = [f"{count:,} {slot.removesuffix('s') if count == 1 else slot}" for slot, count in counted.items() if count] or [""]
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+def passed_over_in(slot: str, result: Mapping[str, Any] | None) -> str | None:
+    """In a sentence, what of an archive was not stored, as `store_slot` has returned it; None where all of it was, or that was not kept. Pure."""
+    names = [str(name) for name in (result or {}).get("passed_over") or ()]
+    count, elsewhere = (result or {}).get("passed_over_count"), (result or {}).get("elsewhere")
+    return passed_over_told(slot, names, len(names) if count is None else int(count), int(elsewhere or 0))
+
+
+def first_named(names: Sequence[str], count: int) -> str:
+    """The first of some names for a message, and how many more there are. count: of all. Pure."""
+    shown = [f"{name[: _NAME_CHARS - 1]}…" if len(name) > _NAME_CHARS else name for name in names[:_NAMED]]
+    more = f" and {count - len(shown):,} more" if count > len(shown) else ""
+    return ", ".join(shown) + more
+
+
+def _files(count: int) -> str:
+    return f"{count:,} {'file is' if count == 1 else 'files are'}"
 
 
 def slot_folder(scenario: str, slot: Slot) -> str:
@@ -88,7 +131,7 @@ def slot_folder(scenario: str, slot: Slot) -> str:
 
 
 def _is_text(name: str) -> bool:
-    return PurePosixPath(name).suffix.lower() in _TEXTS
+    return PurePosixPath(name).suffix.lower() in TEXTS
 
 
 def _within_slot(names: Iterable[str], slot: Slot) -> dict[str, str]:

@@ -7,6 +7,7 @@ store that was killed is mended by the next one, whatever that brings.
 import hashlib
 import re
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -18,7 +19,15 @@ from treadle.errors import ChecksumMismatch, InvalidInput, NotFound
 from treadle.flows.scenario.document_text import decoded, excerpt_of, pieces_of, title_of
 from treadle.flows.scenario.faults import listed
 from treadle.flows.scenario.records import all_documents
-from treadle.flows.scenario.slot_files import DOCUMENT_SLOTS, TEXT_BYTES, Slot, SlotContents, SlotFile, read_slot, slot_folder
+from treadle.flows.scenario.slot_files import (
+    DOCUMENT_SLOTS,
+    TEXT_BYTES,
+    Slot,
+    SlotContents,
+    SlotFile,
+    read_slot,
+    slot_folder,
+)
 from treadle.stores.containers import DOCUMENTS
 from treadle.stores.document_store import Document, DocumentStore, no_document, search_roots
 
@@ -26,6 +35,7 @@ __all__ = [
     "DOCUMENT_SLOTS",
     "Slot",
     "SlotChanges",
+    "count_documents",
     "list_documents",
     "plan_slot",
     "read_document",
@@ -66,7 +76,8 @@ def store_slot(  # noqa: PLR0913, PLR0917 - from where to where, for what, and w
     """Make the slot hold what the archive holds: new and changed files are stored, those that are gone are removed. Safe to repeat.
 
     scratch: a folder of this machine. check: called before each file; what it raises ends the work there. report: files done, of how many.
-    Returns files, created, updated, unchanged, removed (counts), size_bytes, and passed_over: names of files that are no texts.
+    Returns files, created, updated, unchanged, removed (counts), size_bytes, and of what is not stored: passed_over (names of files that are no
+    texts; the first ones), passed_over_count, and elsewhere (how many files are outside the slot's folder).
 
     Raises:
         InvalidInput: the archive has faults; `details["faults"]` has all of them, and nothing was changed.
@@ -150,6 +161,12 @@ def remove_documents(lake: LakeClient, store: DocumentStore, scenario: str) -> i
     return len(removed)
 
 
+def count_documents(store: DocumentStore, scenario: str) -> dict[str, int]:
+    """Slot → how many documents a scenario has of it; without slots that have none."""
+    counted = Counter(str(document.body["slot"]) for document in _index(store, scenario, None))
+    return {str(slot): counted[slot] for slot in DOCUMENT_SLOTS if counted[slot]}
+
+
 def _index(store: DocumentStore, scenario: str, slot: Slot | None) -> Iterable[Document]:
     return all_documents(store, DOCUMENTS, _members(scenario, slot), page=_FOUND)  # each has a text, so a few at a time
 
@@ -221,6 +238,8 @@ def _counted(contents: SlotContents, changes: SlotChanges) -> dict[str, Any]:
         **counts,
         "size_bytes": sum(file.size_bytes for file in contents.files),
         "passed_over": list(contents.passed_over[:_PASSED_OVER]),
+        "passed_over_count": len(contents.passed_over),
+        "elsewhere": len(contents.elsewhere),
     }
 
 

@@ -5,7 +5,6 @@ Every column is read as text. Polars does the counting; where a file has quotes,
 
 import codecs
 import csv
-import io
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,9 +14,9 @@ from typing import Final
 import polars as pl
 
 from treadle.flows.scenario.faults import Fault, listed
+from treadle.flows.scenario.readable_rows import LINE_BYTES, bounded_lines, copy_readable, is_regular, is_stand_in, judged_names
 from treadle.flows.scenario.schema import ValueType
 
-LINE_BYTES: Final = 1024**2
 CELL_BYTES: Final = 131_072  # also the standard library's limit, so that quotes change nothing
 COLUMNS: Final = 1_000
 SAMPLE_ROWS: Final = 1_000
@@ -47,12 +46,31 @@ class ColumnFacts:
 
 @dataclass(frozen=True, slots=True)
 class TableFacts:
-    """What was found in one file. path: where its bytes are."""
+    """What was found in one file. path: where its bytes are; of a file that is no clean table, a copy of what can be read of it.
+
+    columns: those whose values can be judged. strays: the fields of rows that could not be read as rows, a line each; None: every row was read.
+    """
 
     csv_file: str
     path: Path
     rows: int
     columns: Mapping[str, ColumnFacts]
+    strays: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What came of looking into a file.
+
+    header: the names of its columns, as far as they can be read. names_known: whether a column that is not among them is missing. facts: None where no row
+    can be relied on.
+    """
+
+    csv_file: str
+    header: tuple[str, ...]
+    names_known: bool
+    facts: TableFacts | None
+    faults: tuple[Fault, ...]
 
 
 def table_name(csv_file: str) -> str:
@@ -69,18 +87,47 @@ def check_table_name(csv_file: str) -> Fault | None:
     return Fault("table_name_refused", csv_file, f"Fabric refuses {name!r} as the name of a table.", hint)
 
 
-def read_table(csv_file: str, path: Path) -> TableFacts | tuple[Fault, ...]:
-    """Look into a file, or tell everything that keeps it from being a clean table."""
+def is_refused_in_columns(name: str) -> bool:
+    """Whether Fabric cannot bind a column of that name."""
+    return bool(_REFUSED_IN_COLUMNS.search(name)) or not name.isprintable() or len(name) > 128
+
+
+def read_table(csv_file: str, path: Path, spare: Path) -> Look:
+    """Look into a file, and tell everything that keeps it from being a clean table.
+
+    spare: a folder for a copy of what can be read of a table that is not clean; of one that is, nothing is written.
+    """
     try:
         has_quotes = _check_bytes(path)
     except _Unreadable as unreadable:
-        return (Fault("csv_unreadable", csv_file, unreadable.message, unreadable.hint),)
+        return Look(csv_file, (), False, None, (Fault("csv_unreadable", csv_file, unreadable.message, unreadable.hint),))
     header = _header(path)
     faults = list(_header_faults(csv_file, header))
+    if any(fault.code == "csv_delimiter" for fault in faults) or not any(header):
+        return Look(csv_file, (), False, None, tuple(faults))  # what a field is, is not known
     shape = _shape(csv_file, path, len(header), has_quotes=has_quotes)
+    known = all(name.strip() for name in header) and len({name.casefold() for name in header}) == len(header)
     if isinstance(shape, Fault):
-        return (*faults, shape)
-    return tuple(faults) or _facts(csv_file, path, header, shape.rows)
+        return Look(csv_file, tuple(header), known, None, (*faults, shape))
+    if shape.ragged:
+        faults.append(_ragged(csv_file, shape, len(header)))
+    if 2 * shape.ragged > shape.rows:
+        return Look(csv_file, tuple(header), False, None, tuple(faults))  # it is rather the header that is wrong
+    if len(header) > COLUMNS:
+        return Look(csv_file, tuple(header), known, None, tuple(faults))
+    facts, more = _facts(csv_file, *_clean(path, header, shape, spare, has_quotes=has_quotes))
+    return Look(csv_file, tuple(header), known, facts, (*faults, *more))
+
+
+def _clean(
+    path: Path, header: Sequence[str], shape: "_Shape", spare: Path, *, has_quotes: bool
+) -> "tuple[Path, list[str], int, Path | None]":
+    """The file itself, or a copy of what can be read of it: its path, the names of its columns, how many rows it must have, and the fields left over."""
+    names = judged_names(header)
+    if not shape.ragged and names == list(header):
+        return path, names, shape.rows, None
+    copy = copy_readable(path, names, spare, has_quotes=has_quotes)
+    return copy.path, names, shape.rows - shape.ragged, copy.strays if shape.ragged else None
 
 
 def lines_of(path: Path) -> pl.LazyFrame:
@@ -114,7 +161,8 @@ def type_fault(facts: TableFacts, column: str, wanted: ValueType) -> Fault | Non
     if not count:
         return None
     first = wrong.head(5).collect(engine="streaming")
-    message = f"{count:,} of {facts.rows:,} values are no {wanted}: {listed(first[column])} (row {first['row'][0]} is the first)."
+    place = f" (row {first['row'][0]} is the first)" if facts.strays is None else ""  # in a copy, rows have other numbers
+    message = f"{count:,} of {facts.rows:,} values are no {wanted}: {listed(first[column])}{place}."
     return Fault(
         "type_wrong", f"{facts.csv_file} column {column}", message, f"Mend the values, or make it {ValueType.STRING} in property_types."
     )
@@ -205,9 +253,7 @@ def _header_faults(csv_file: str, header: Sequence[str]) -> Iterator[Fault]:
         yield Fault(
             "csv_header", csv_file, f"Columns that a lakehouse takes for one: {listed(twice)}.", "Rename them; case makes no difference."
         )
-    if refused := [
-        name for name in header if name.strip() and (_REFUSED_IN_COLUMNS.search(name) or not name.isprintable() or len(name) > 128)
-    ]:
+    if refused := [name for name in header if name.strip() and is_refused_in_columns(name)]:
         hint = "Rename them, here and in the schema: no blanks, and none of , ; { } ( ) = . `"
         yield Fault("column_name_refused", csv_file, f"Fabric cannot bind columns with these names: {listed(refused)}.", hint)
 
@@ -227,8 +273,10 @@ def _shape(csv_file: str, path: Path, columns: int, *, has_quotes: bool) -> _Sha
         shape = _shape_by_row(path, columns) if has_quotes else _shape_by_line(path, columns)
     except csv.Error as error:
         return Fault("csv_unreadable", csv_file, f"It is no proper CSV: {error}.", _QUOTES)
-    if not shape.ragged:
-        return shape
+    return shape
+
+
+def _ragged(csv_file: str, shape: _Shape, columns: int) -> Fault:
     some = ", ".join(f"row {row} has {fields}" for row, fields in shape.first)
     message = f"Rows whose number of fields is not the header's {columns}: {shape.ragged:,} ({some})."
     return Fault("csv_ragged", csv_file, message, "A comma in a value needs quotes around the value; blank lines are rows, too.")
@@ -247,20 +295,17 @@ def _shape_by_row(path: Path, columns: int) -> _Shape:
     first: list[tuple[int, int]] = []
     ragged = row = 0
     with path.open("r", encoding="utf-8-sig", newline="") as file:
-        for row, cells in enumerate(csv.reader(_bounded(file), strict=True), 1):
-            if len(cells) != columns and not (columns == 1 and not cells):
+        for row, cells in enumerate(csv.reader(bounded_lines(file), strict=True), 1):
+            if not is_regular(cells, columns):
                 ragged += 1
                 if len(first) < _SHOWN:
                     first.append((row, len(cells)))
     return _Shape(row - 1, ragged, first)
 
 
-def _bounded(file: io.TextIOBase) -> Iterator[str]:
-    while line := file.readline(LINE_BYTES + 1):
-        yield line
-
-
-def _facts(csv_file: str, path: Path, header: Sequence[str], expected: int) -> TableFacts | tuple[Fault, ...]:
+def _facts(
+    csv_file: str, path: Path, names: Sequence[str], expected: int, strays: Path | None
+) -> tuple[TableFacts | None, tuple[Fault, ...]]:
     table = lines_of(path)
     try:
         sample = table.head(SAMPLE_ROWS).collect(engine="streaming")
@@ -270,18 +315,18 @@ def _facts(csv_file: str, path: Path, header: Sequence[str], expected: int) -> T
         possible, counted = {}, (None,)
     rows, *figures = counted
     if rows is None or rows != expected:  # two readers see different rows: only stray quotes do that
-        return (Fault("csv_unreadable", csv_file, "A value has quotes within it and none around it.", _QUOTES),)
+        return None, (Fault("csv_unreadable", csv_file, "A value has quotes within it and none around it.", _QUOTES),)
     columns: dict[str, ColumnFacts] = {}
     faults: list[Fault] = []
-    for name in header:
+    for name in names:
         filled, longest, *failed = (figures.pop(0) for _ in range(2 + len(possible[name])))
         if (longest or 0) > CELL_BYTES:
             message = f"A value has {longest:,} bytes; {CELL_BYTES:,} are allowed."
-            faults.append(
-                Fault("cell_too_large", f"{csv_file} column {name}", message, "Keep long texts in files of their own, such as runbooks.")
-            )
+            hint = "Keep long texts in files of their own, such as runbooks."
+            faults.append(Fault("cell_too_large", f"{csv_file} column {name.strip()}", message, hint))
         columns[name] = ColumnFacts(name, filled, _inferred(filled, dict(zip(possible[name], failed, strict=True))))
-    return tuple(faults) or TableFacts(csv_file, path, rows, columns)
+    judged = {name: facts for name, facts in columns.items() if not is_stand_in(name)}
+    return TableFacts(csv_file, path, rows, judged, strays), tuple(faults)
 
 
 def _counts(possible: Mapping[str, Sequence[ValueType]]) -> Iterator[pl.Expr]:
@@ -311,9 +356,12 @@ def _inferred(filled: int, failed: Mapping[ValueType, int]) -> ValueType | None:
     return next((kind for kind in _CANDIDATES if kind in failed and not failed[kind]), ValueType.STRING)
 
 
-def missing_columns(facts: TableFacts, needed: Iterable[tuple[str, str]]) -> Iterator[Fault]:
-    """needed: column, and what needs it."""
+def missing_columns(look: Look, needed: Iterable[tuple[str, str]]) -> Iterator[Fault]:
+    """needed: column, and what needs it. One whose name in the file is refused, and would be this one without what is refused, is not missing."""
+    if not look.names_known:
+        return
+    refused = {_REFUSED_IN_COLUMNS.sub("", name) for name in look.header if is_refused_in_columns(name)}
     for column, user in dict.fromkeys(needed):
-        if column not in facts.columns:
-            hint = f"Columns are: {', '.join(list(facts.columns)[:30])}. Names are exact, case included."
-            yield Fault("column_missing", facts.csv_file, f"There is no column {column!r}, which {user} needs.", hint)
+        if column not in look.header and _REFUSED_IN_COLUMNS.sub("", column) not in refused:
+            hint = f"Columns are: {', '.join(look.header[:30])}. Names are exact, case included."
+            yield Fault("column_missing", look.csv_file, f"There is no column {column!r}, which {user} needs.", hint)

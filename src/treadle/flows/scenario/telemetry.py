@@ -61,9 +61,14 @@ def ingest_file(name: str, uri: str, fingerprint: str) -> str:
     return f".ingest into table {quoted_name(name)} (h{quoted_text(uri)}) with ({told})"
 
 
+def show_extents(name: str, tag: str | None = None) -> str:
+    """Ask for the extents of a table; only for those with a tag, if one is given."""
+    return f".show table {quoted_name(name)} extents" + (f" where tags has {quoted_text(tag)}" if tag else "")
+
+
 def show_taken_in(name: str, fingerprint: str) -> str:
     """Ask for the extents of a table that hold this content; none when its rows were cleared, or the table was made anew."""
-    return f".show table {quoted_name(name)} extents where tags has {quoted_text(f'ingest-by:{fingerprint}')}"
+    return show_extents(name, f"ingest-by:{fingerprint}")
 
 
 def drop_older(name: str, fingerprint: str) -> str:

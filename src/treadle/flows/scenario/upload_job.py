@@ -127,21 +127,30 @@ def slots_of(job: Job) -> tuple[str, ...]:
     return tuple(name for name in SLOTS if name in given)
 
 
-def progress_of(event: JobEvent) -> dict[str, Any] | None:
-    """What a `progress` says. None: nothing for those who wait (that a step has begun, or is done, is told by what it says itself).
+def progress_of(event: JobEvent, before: JobEvent | None = None, *, first_step: str = STAGES[0]) -> dict[str, Any] | None:
+    """What a `progress` says: always at which step, in words, and how far it is. None: nothing for those who wait (that a step has begun, or is
+    done, is told by what it says itself).
 
-    pct: of the slot, 0 to 100; null when the event is about the whole build.
+    pct: of the slot, 0 to 100. before: the newest earlier event that says a step (`says_step`), for one that is about the job and not about a step –
+    an attempt failed, its worker was lost, somebody asks for it again; None: there is none yet, and it is at the beginning of `first_step`.
     """
     data = event.data or {}
     if "step" not in data and event.pct is None and event.level == "INFO":
         return None
-    step, pct = str(data.get("step") or event.step or ""), data.get("pct", event.pct)
-    told = {
-        "step": stage_of(step),
-        "detail": str(data.get("detail") or event.message),
-        "pct": None if pct is None else round(float(pct), 1),
-    }
-    return told | ({"slot": str(data["slot"])} if data.get("slot") else {})
+    earlier: Mapping[str, Any] = (before.data if before else None) or {}
+    if data.get("slot") not in (None, earlier.get("slot")):
+        earlier = {}  # how far another slot was says nothing of this one
+    step = data.get("step") or event.step or earlier.get("step") or first_step
+    slot = data.get("slot") or earlier.get("slot")
+    pct = next((float(each) for each in (data.get("pct"), event.pct, earlier.get("pct")) if each is not None), 0.0)
+    told = {"step": stage_of(str(step)), "detail": str(data.get("detail") or event.message), "pct": round(pct, 1)}
+    return told | ({"slot": str(slot)} if slot else {})
+
+
+def says_step(event: JobEvent) -> bool:
+    """Whether an event says by itself at which step the build is, and how far. Pure."""
+    data = event.data or {}
+    return bool(data.get("step") or event.step) and (data.get("pct") is not None or event.pct is not None)
 
 
 def ending_of(job: Job, steps: Sequence[Step]) -> tuple[str, dict[str, Any]]:
@@ -152,10 +161,15 @@ def ending_of(job: Job, steps: Sequence[Step]) -> tuple[str, dict[str, Any]]:
         made = {name: result.get(name) for name in MADE}
         return "complete", {**made, "tables": result.get("tables") or [], "message": result.get("message") or "Done.", **named}
     broken = [step for step in steps if step.state is not StepState.DONE] or list(steps)
-    ended_in = stage_of(broken[-1].name) if broken else ""
+    ended_in = stage_of(broken[-1].name) if broken else first_step_of(job)
     detail = job.error_message or f"Cancelled by {job.cancel_requested_by}."
     faults: Any = (job.error_details or {}).get("faults") or []
     return "error", {"step": ended_in, "detail": detail, "pct": FAILED_PCT, "hint": job.error_hint, "faults": faults, **named}
+
+
+def first_step_of(job: Job) -> str:
+    """Where a job that has done nothing yet is: of an item by itself, at that item."""
+    return str(job.payload.get("kind") or STAGES[0])
 
 
 def stage_of(step: str) -> str:

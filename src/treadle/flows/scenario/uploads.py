@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import PurePath
+from pathlib import PurePath, PurePosixPath
 from typing import Any, BinaryIO, Final, cast
 from uuid import UUID
 
@@ -14,11 +14,15 @@ import structlog
 
 from treadle.clients.lake_path import lake_path
 from treadle.clients.onelake import LakeClient
+from treadle.control import uploads
+from treadle.control.database import Database
+from treadle.control.jobs.job import Job
 from treadle.control.jobs.queue import get_job
-from treadle.errors import ChecksumMismatch, InvalidInput, NotFound, TreadleError
+from treadle.errors import ChecksumMismatch, Conflict, InvalidInput, NotFound, TreadleError
 from treadle.flows.scenario.services import ScenarioServices
 
 UPLOADS: Final = "Files/scenarios/uploads"
+EXTENSIONS: Final = (".tar.gz", ".tgz")
 KEPT: Final = timedelta(days=7)
 SCRATCH: Final = "treadle-scenario-"  # how folders begin that hold what is in an archive
 _GZIP_MAGIC: Final = b"\x1f\x8b"
@@ -53,14 +57,74 @@ def staged_in(payload: Mapping[str, Any]) -> dict[str, StagedArchive]:
         raise InvalidInput("The job does not say which archives to build from.", hint="Upload them anew.") from error
 
 
-def stage_archive(services: ScenarioServices, job_id: UUID, slot: str, source: BinaryIO) -> StagedArchive:
+@dataclass(frozen=True, slots=True)
+class FinishedUpload:
+    """An archive that came as an upload of its own, verified, and that no other job has used."""
+
+    upload_id: UUID
+    staged: StagedArchive
+
+
+Archive = BinaryIO | FinishedUpload
+
+
+def finished_upload(own: Database, upload_id: UUID, owner: str, job_id: UUID) -> FinishedUpload:
+    """The archive of an upload, for a job that is going to be asked for, or was. owner: the subject of who asks.
+
+    Raises:
+        NotFound: there is no such upload (any more), or it is somebody else's.
+        InvalidInput: it is no archive. Conflict: it is not finalised (`upload_incomplete`), or another job has used it (`upload_used`).
+    """
+    upload = uploads.get_upload(own, upload_id)
+    uploads.require_owner(upload, owner)
+    named = {"upload_id": str(upload_id)}
+    if upload.archive_path is None:
+        raise InvalidInput(
+            f"The upload {upload_id} is no archive: it is called {upload.file_name}.",
+            hint=f"Begin one whose file_name ends in {' or '.join(EXTENSIONS)}.",
+            details=named,
+        )
+    if upload.used_by not in (None, job_id):
+        raise uploads.used(upload_id, upload.used_by)
+    if upload.state != "PLACED" or upload.sha256 is None:
+        raise Conflict(
+            f"The upload {upload_id} is not finished.",
+            hint=f"Send what is missing, then: POST /api/uploads/{upload_id}/finalise",
+            details={"code": "upload_incomplete", **named},
+        )
+    return FinishedUpload(upload_id, StagedArchive(upload.archive_path, upload.file_name, upload.size_bytes, upload.sha256))
+
+
+def used_up(archives: Mapping[str, Archive]) -> list[UUID]:
+    """The uploads among the archives, each once. Pure."""
+    return list(dict.fromkeys(archive.upload_id for archive in archives.values() if isinstance(archive, FinishedUpload)))
+
+
+def is_archive(file_name: str) -> bool:
+    """Whether a file is an archive by its name. Pure."""
+    return file_name.lower().endswith(EXTENSIONS)
+
+
+def place_of_upload(upload_id: UUID, file_name: str) -> str:
+    """Where the archive of an upload waits for its job: in a folder of its own, under its name. Pure. Raises InvalidInput for a name that is no name."""
+    if "/" in file_name or not file_name.isprintable() or len(file_name) > _NAME_CHARS:
+        raise InvalidInput(
+            f"{file_name[:80]!a} cannot be the name of an archive.",
+            hint=f"Give a plain file name of at most {_NAME_CHARS} characters, for example telco-noc.tar.gz.",
+        )
+    return lake_path(_folder(upload_id), file_name)
+
+
+def stage_archive(services: ScenarioServices, job_id: UUID, slot: str, source: Archive) -> StagedArchive:
     """Bring an archive to where the job finds it, whole or not at all. Safe to repeat: the same job and slot have one place.
 
-    source: read once, from where it stands to its end.
+    source: read once, from where it stands to its end. An upload is there already, and stays where it is.
 
     Raises:
         InvalidInput: it is empty, no gzip file, or larger than archives may be.
     """
+    if isinstance(source, FinishedUpload):
+        return source.staged
     counted = _Counted(source, slot, services.upload_limit_bytes)
     file = services.lake.upload(lake_path(_folder(job_id), f"{slot}.tar.gz"), cast("BinaryIO", counted))
     if not counted.size_bytes:
@@ -84,9 +148,20 @@ def open_staged(lake: LakeClient, staged: StagedArchive) -> BinaryIO:
     return io.BufferedReader(_Pieces(lake.read_chunks(file), staged), 1024**2)
 
 
-def remove_staged(lake: LakeClient, job_id: UUID) -> None:
-    """Clear away what waited for one job. Safe to repeat."""
-    lake.delete_folder(_folder(job_id))
+def remove_staged(lake: LakeClient, job: Job) -> None:
+    """Clear away what waited for one job, the uploads that it has used included. Safe to repeat."""
+    slots: Any = job.payload.get("slots") or {}
+    used = {str(PurePosixPath(told["path"]).parent) for told in slots.values() if str(told.get("path")).startswith(f"{UPLOADS}/")}
+    for folder in sorted({_folder(job.job_id), *used}):
+        lake.delete_folder(folder)
+
+
+def remove_staged_quietly(lake: LakeClient, job: Job) -> None:
+    """As `remove_staged`; what cannot be reached now, the hourly clean-up clears away."""
+    try:
+        remove_staged(lake, job)
+    except TreadleError as error:
+        _log.warning("scenario.upload_left", job_id=str(job.job_id), reason=error.message)
 
 
 def clear_uploads(services: ScenarioServices) -> int:
@@ -112,14 +187,17 @@ def clear_scratch(services: ScenarioServices) -> int:
 
 
 def _is_awaited(services: ScenarioServices, name: str) -> bool:
+    """name: of a folder: the id of a job, or of an upload, which may have been used by one."""
     try:
-        return not get_job(services.own, UUID(name)).state.ended
+        folder_id = UUID(name)
+        return not get_job(services.own, uploads.user_of(services.own, folder_id) or folder_id).state.ended
     except (NotFound, ValueError):
         return False
 
 
-def _folder(job_id: UUID) -> str:
-    return f"{UPLOADS}/{job_id}"
+def _folder(folder_id: UUID) -> str:
+    """Of a job's archives, or of an upload's."""
+    return f"{UPLOADS}/{folder_id}"
 
 
 def _name_of(source: BinaryIO, slot: str) -> str:
@@ -192,6 +270,6 @@ class _Pieces(io.RawIOBase):
 def discard_quietly(lake: LakeClient, job_id: UUID) -> None:
     """Clear away what was staged for a job that was never asked for; what cannot be reached now, the hourly clean-up clears away."""
     try:
-        remove_staged(lake, job_id)
+        lake.delete_folder(_folder(job_id))
     except TreadleError as error:
         _log.warning("scenario.upload_left", job_id=str(job_id), reason=error.message)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from treadle.flows.scenario.asked import Asked
+from treadle.flows.scenario.asked import DEFAULT_NAMES, Asked
 from treadle.flows.scenario.definition import Part, fingerprint
 from treadle.flows.scenario.graph_model import graph_model_parts
 from treadle.flows.scenario.ontology import LakehouseSource, ontology_of, ontology_parts
@@ -45,8 +45,9 @@ class Names:
 
 
 def names_of(asked: Asked, kql_database: str) -> Names:
-    """How the things of a build are called."""
-    return Names(asked.workspace_id, asked.lakehouse_name, asked.ontology_name, asked.eventhouse_name, kql_database)
+    """How the things of a build are called. asked: as `naming.settled` left it; a name that it lacks is the default."""
+    lakehouse, ontology, eventhouse = ({**DEFAULT_NAMES, **asked.given_names}[member] for member in DEFAULT_NAMES)
+    return Names(asked.workspace_id, lakehouse, ontology, eventhouse, kql_database)
 
 
 def tables_of_slot(scenario: Scenario, slot: str) -> tuple[tuple[str, Table], ...]:

@@ -13,13 +13,14 @@ from treadle.errors import TreadleError
 from treadle.flows.scenario.connections import Connection
 from treadle.flows.scenario.flow import Asked, BuildPlan
 from treadle.flows.scenario.plan import Action
+from treadle.flows.scenario.records import ScenarioRecord
 from treadle.flows.scenario.slots import Slot
 from treadle.portal import words
 from treadle.portal.scenarios.asking import ask
 from treadle.portal.scenarios.backends import BACKENDS, backend_word
 from treadle.portal.scenarios.job_told import SLOTS
 from treadle.portal.scenarios.looking import looks
-from treadle.portal.scenarios.plan_told import change_rows, fault_rows, plan_sentence, split_notes
+from treadle.portal.scenarios.plan_told import change_rows, documents_lines, documents_question, fault_rows, plan_sentence, split_notes
 from treadle.portal.shared import portal, services
 from treadle.portal.told import failed, told
 from treadle.portal.upload_limits import limits_told
@@ -34,10 +35,12 @@ MEANT: Final[Mapping[str, str]] = {
 }
 FORMATS: Final = ["gz", "tgz"]
 MEGABYTE: Final = 1024 * 1024
+AS_BEFORE: Final = "As it was built last in this workspace, else {}"
 SHORT: Final = 8  # rows; a longer table scrolls, so that the button below it stays in reach
 _CHECKED: Final = "scenario-add-checked"  # the last check of this session, with what it was of
 _JOB_ID: Final = "scenario-add-job"  # of this question: however often it is answered with yes, it is one job
 _OVERWRITE: Final = "scenario-add-overwrite"
+_DOCUMENTS: Final = "scenario-add-documents"
 _REPLACE: Final = "scenario-add-replace"
 _ROUND: Final = "scenario-add-round"  # how many scenarios this session has added: a new one begins with empty fields
 
@@ -54,7 +57,7 @@ def begin(name: str = "") -> None:
     """Open the dialog. name: of a scenario that more is brought of; empty for a new one."""
     st.session_state[_JOB_ID] = str(uuid4())
     st.session_state[_ROUND] = int(st.session_state.get(_ROUND, 0)) + 1
-    for key in (_CHECKED, _OVERWRITE, _REPLACE):
+    for key in (_CHECKED, _OVERWRITE, _REPLACE, _DOCUMENTS):
         st.session_state.pop(key, None)
     ask("add", name)
 
@@ -69,8 +72,9 @@ def _ask_for(name: str) -> None:
     """Archives first, then where, then what would happen."""
     with told():
         known = looks().connections(current())
+        before = looks().scenario(current(), name) if name else None
         archives = _slots()
-        wanted = _where(name, known)
+        wanted = _where(name, before, known)
         if not known:
             st.info(
                 "**No workspace is connected yet.** A scenario is built in a workspace of Fabric: connect one first.",
@@ -107,39 +111,63 @@ def _slots() -> dict[str, Any]:
     return found
 
 
-def _where(name: str, known: tuple[Connection, ...]) -> Asked | None:
-    """Where it is built, and as what. None: there is no workspace to choose."""
+def _where(name: str, before: ScenarioRecord | None, known: tuple[Connection, ...]) -> Asked | None:
+    """Where it is built, and as what. before: the scenario as it is, which is offered first. None: there is no workspace to choose."""
     if not known:
         return None
     by_id = {each.workspace_id: each for each in known}
-    active = next((place for place, each in enumerate(known) if each.active), 0)
+    first = next((place for place, each in enumerate(known) if each.active), 0)
+    first = next((place for place, each in enumerate(known) if before and each.workspace_id == before.workspace_id.lower()), first)
+    round_ = st.session_state.get(_ROUND, 0)
     with st.grid(2, min_column_width=300, gap="small"):
         workspace: str = st.selectbox(
             "Workspace",
             list(by_id),
-            index=active,
+            index=first,
             format_func=lambda workspace_id: by_id[workspace_id].workspace_name if workspace_id in by_id else "",
             key="scenario-add-workspace",
         )
         backend: str = st.selectbox("Graph backend", list(BACKENDS), format_func=backend_word, key="scenario-add-backend")
-        lakehouse = st.text_input("Lakehouse", value="lakehouse", key="scenario-add-lakehouse", max_chars=256)
-        ontology = st.text_input("Ontology", value="ontology", key="scenario-add-ontology", max_chars=256)
+        lakehouse = st.text_input(
+            "Lakehouse",
+            value=(before and before.lakehouse_name) or "",
+            placeholder=AS_BEFORE.format("lakehouse"),
+            key=f"scenario-add-lakehouse-{round_}",
+            max_chars=256,
+        )
+        ontology = st.text_input(
+            "Ontology",
+            value=(before and before.ontology_name) or "",
+            placeholder=AS_BEFORE.format("ontology"),
+            key=f"scenario-add-ontology-{round_}",
+            max_chars=256,
+        )
     scenario = st.text_input(
         "Name of the scenario",
         value=name,
         placeholder="As the archive's scenario.yaml says",
-        key=f"scenario-add-name-{st.session_state.get(_ROUND, 0)}",
+        key=f"scenario-add-name-{round_}",
         max_chars=100,
         help="Needed only where no archive has a scenario.yaml, as for runbooks alone.",
     )
-    return Asked(
+    asked = Asked(
         scenario_name=(scenario or "").strip() or None,
         backend=backend or None,
         workspace_id=workspace,
         workspace_name=by_id[workspace].workspace_name,
-        lakehouse_name=(lakehouse or "").strip() or "lakehouse",
-        ontology_name=(ontology or "").strip() or "ontology",
+        lakehouse_name=(lakehouse or "").strip() or None,
+        ontology_name=(ontology or "").strip() or None,
     )
+    return without_what_is_so(asked, before)
+
+
+def without_what_is_so(asked: Asked, before: ScenarioRecord | None) -> Asked:
+    """Names that were offered, and that nobody has changed, are none that somebody gave: where the scenario is, they are found by themselves. Pure."""
+    if before is None or asked.scenario_name != before.name or asked.workspace_id.lower() != before.workspace_id.lower():
+        return asked
+    lakehouse = None if asked.lakehouse_name == before.lakehouse_name else asked.lakehouse_name
+    ontology = None if asked.ontology_name == before.ontology_name else asked.ontology_name
+    return replace(asked, lakehouse_name=lakehouse, ontology_name=ontology)
 
 
 def _check_and_build(archives: Mapping[str, Any], wanted: Asked) -> None:
@@ -165,9 +193,15 @@ def _check_and_build(archives: Mapping[str, Any], wanted: Asked) -> None:
         f"Yes, replace the content of {replaced} {'thing' if replaced == 1 else 'things'} that {'is' if replaced == 1 else 'are'} there",
         key=_REPLACE,
     )
-    label = f"Build {plan.scenario_name}" if not replaced else f"Update {plan.scenario_name}"
+    lost = documents_question(plan.documents)
+    agreed_too = lost is None or st.checkbox(lost, key=_DOCUMENTS)
+    label = f"Update {plan.scenario_name}" if replaced or lost else f"Build {plan.scenario_name}"
     if st.button(
-        words.plain(label), type="primary", icon=":material/play_arrow:", key="scenario-add-really", disabled=bool(conflicts) or not agreed
+        words.plain(label),
+        type="primary",
+        icon=":material/play_arrow:",
+        key="scenario-add-really",
+        disabled=bool(conflicts) or not agreed or not agreed_too,
     ):
         _build(archives, replace(wanted, overwrite=over, scenario_name=plan.scenario_name), plan)
     st.caption("The job goes on without you: this closes, and the line above every page tells how far it is.")
@@ -224,16 +258,20 @@ def _planned(plan: BuildPlan) -> None:
         blocked = look == ":material/block:"
         st.badge("In conflict" if blocked else "Checked", icon=look, color="orange" if blocked else "green")
         st.markdown(
-            f"**{words.plain(plan.scenario_name)}** on {words.plain(backend_word(plan.backend))}: {plan_sentence(plan.changes)}",
+            f"**{words.plain(plan.scenario_name)}** on {words.plain(backend_word(plan.backend))}: {plan_sentence(plan.changes, plan.documents)}",
             width="stretch",
         )
     if plan.changes:
         nothing = all(change.action is Action.UNCHANGED for change in plan.changes)
         with st.expander("What would be done, in this order", icon=":material/checklist:", expanded=not nothing):
             _changes(plan)
-    of_documents, others = split_notes(plan.notes)
+    of_documents, elsewhere, others = split_notes(plan.notes)
+    for note in elsewhere:
+        st.warning(words.plain(note), icon=":material/alt_route:")
+    for line in documents_lines(plan.documents):
+        st.caption(f":material/description: {words.plain(line)}")
     for note in of_documents:
-        st.caption(f":material/description: {words.plain(note.capitalize())}")
+        st.caption(f":material/description: {words.plain(note[:1].upper() + note[1:])}")
     if others:
         with st.expander(f"{len(others)} {'note' if len(others) == 1 else 'notes'}", icon=":material/info:"):
             for note in others:

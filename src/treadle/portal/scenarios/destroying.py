@@ -4,6 +4,7 @@ import streamlit as st
 
 from treadle.actions import scenarios
 from treadle.flows.scenario.flow import DestroyPlan
+from treadle.flows.scenario.slot_files import documents_told
 from treadle.portal import components, words
 from treadle.portal.scenarios.asking import ask
 from treadle.portal.scenarios.looking import looks
@@ -39,13 +40,14 @@ def confirm_destroy(name: str) -> None:
 
 
 def _removed(plan: DestroyPlan) -> None:
+    documents = documents_told(plan.documents)
     if not plan.removed:
-        st.markdown("It made nothing in Fabric that is still known; its record and its documents are removed.")
+        what = f"**{documents}** and its record are removed" if documents else "only its record is removed"
+        st.markdown(f"It made nothing in Fabric that is still known; {what}.")
         return
     count = len(plan.removed)
-    st.markdown(
-        f"**{count} {'thing' if count == 1 else 'things'} that it made** will be removed, in this order, and its documents with them:"
-    )
+    things = f"**{count} {'thing' if count == 1 else 'things'} that it made** will be removed, in this order"
+    st.markdown(f"{things}, and **{documents}** with them:" if documents else f"{things}:")
     st.dataframe(
         removal_rows(plan.removed),
         hide_index=True,

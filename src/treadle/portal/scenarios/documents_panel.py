@@ -1,14 +1,16 @@
 """Runbooks, tickets and prompts of a scenario: listed, searched, and one of them read. A document is shown as text alone."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import streamlit as st
 
 from treadle.actions import documents
 from treadle.flows.scenario.records import ScenarioRecord
+from treadle.flows.scenario.slot_files import passed_over_in
 from treadle.flows.scenario.slots import Slot
+from treadle.portal import words
 from treadle.portal.scenarios.job_told import SLOTS
 from treadle.portal.shared import services
 from treadle.portal.told import empty, told
@@ -26,11 +28,20 @@ _PICKED: Final = "scenario-document-picked"
 
 def show(record: ScenarioRecord) -> None:
     """The list on the one side, the one that was chosen on the other."""
+    for line in not_stored(record):
+        st.caption(f":material/info: {words.plain(line)}")
     left, right = st.columns(2, gap="large")
     with left, told():
         _list(record.name)
     with right, told():
         _document(record.name)
+
+
+def not_stored(record: ScenarioRecord) -> list[str]:
+    """What the last archives of documents brought that was not stored. Pure; the record may have been written by others."""
+    results = {str(slot): record.upload_results.get(str(slot)) for slot in KINDS}
+    lines = [passed_over_in(slot, cast("Mapping[str, Any]", result)) for slot, result in results.items() if isinstance(result, Mapping)]
+    return [f"Of the last archive of {line}" for line in lines if line]
 
 
 def _list(scenario: str) -> None:

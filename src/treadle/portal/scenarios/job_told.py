@@ -7,6 +7,7 @@ from typing import Any, Final, cast
 from treadle.control.jobs.job import Job, JobEvent, Step, StepState
 from treadle.control.jobs.states import JobState
 from treadle.flows.scenario.flow import BUILD, DESTROY
+from treadle.flows.scenario.slot_files import documents_told, passed_over_in
 from treadle.looks import look_of
 from treadle.portal.words import duration
 
@@ -44,10 +45,13 @@ _STEPS: Final[Mapping[str, str]] = {
 
 def name_of(job: Job) -> str | None:
     """The scenario that the job is about. None: nobody named it, and its manifest has not been read yet."""
-    left: Any = job.result
-    result = cast("Mapping[str, Any]", left) if isinstance(left, Mapping) else dict[str, Any]()
-    name = job.payload.get("scenario_name") or result.get("scenario_name")
+    name = job.payload.get("scenario_name") or _result_of(job).get("scenario_name")
     return str(name) if name else None
+
+
+def _result_of(job: Job) -> Mapping[str, Any]:
+    left: Any = job.result
+    return cast("Mapping[str, Any]", left) if isinstance(left, Mapping) else dict[str, Any]()
 
 
 def called(job: Job) -> str:
@@ -91,10 +95,23 @@ def _doing(newest: JobEvent) -> str:
 def job_outcome(job: Job) -> str:
     """What came of a job that has ended, in a sentence."""
     if job.state is JobState.SUCCEEDED:
-        return "Everything that it made is gone." if job.kind == DESTROY else "All its parts are there."
+        return _removed_told(job) if job.kind == DESTROY else " ".join(["All its parts are there.", *passed_over(job)])
     if job.state is JobState.CANCELLED:
         return f"{job.cancel_requested_by or 'Somebody'} has cancelled it. What was done stays done; retried, it goes on from there."
     return job.error_message or "The reason was not recorded."
+
+
+def passed_over(job: Job) -> list[str]:
+    """What its archives of documents brought that was not stored, a sentence for each of them that has such."""
+    results: Any = _result_of(job).get("results")
+    by_slot = cast("Mapping[str, Any]", results) if isinstance(results, Mapping) else dict[str, Any]()
+    return [told for slot in SLOTS if isinstance(by_slot.get(slot), Mapping) and (told := passed_over_in(slot, by_slot[slot]))]
+
+
+def _removed_told(job: Job) -> str:
+    documents: Any = _result_of(job).get("documents")
+    told = documents_told(cast("Mapping[str, int]", documents)) if isinstance(documents, Mapping) else ""
+    return f"Everything that it made is gone{f', with {told}' if told else ''}."
 
 
 def step_title(name: str) -> str:

@@ -39,7 +39,7 @@ class ScenarioLooks:
         self._services, self._fresh = services, Fresh()
 
     def jobs(self, who: Principal, *, fresh_seconds: float = FRESH_SECONDS) -> tuple[Job, ...]:
-        """The builds and removals, newest first; right `jobs:read`."""
+        """The builds and removals, newest first, without those that somebody has put out of sight; right `jobs:read`."""
         require(who, Right.JOBS_READ)
         return self._fresh.get("jobs", lambda: self._read_jobs(who), fresh_seconds)
 
@@ -67,7 +67,7 @@ class ScenarioLooks:
         self._fresh.clear()
 
     def _read_jobs(self, who: Principal) -> tuple[Job, ...]:
-        found = [job for kind in KINDS for job in jobs.list_jobs(self._services, who, kind=kind, limit=_JOBS).jobs]
+        found = [job for kind in KINDS for job in jobs.list_shown_jobs(self._services, who, kind, limit=_JOBS)]
         return tuple(sorted(found, key=lambda job: (job.created_at, job.job_id), reverse=True))
 
     def _read_job(self, who: Principal, job_id: UUID) -> JobSeen:

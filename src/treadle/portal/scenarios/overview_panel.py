@@ -79,7 +79,7 @@ def places(record: ScenarioRecord) -> list[tuple[str, str]]:
         ("Lakehouse", record.lakehouse_name or record.lakehouse_id),
         ("Ontology", record.ontology_name or record.ontology_id),
         ("Graph model", record.graph_model_id),
-        ("Eventhouse", record.eventhouse_id),
+        ("Eventhouse", record.eventhouse_name or record.eventhouse_id),
         ("KQL database", record.kql_database_name or record.kql_database_id),
     ]
     return [(name, str(value)) for name, value in named if value]

@@ -13,7 +13,7 @@ compute: Final[Any] = pc
 
 _COMPARE: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
     "Equal": compute.equal,
-    "NotEqual": compute.not_equal,
+    "NotEqual": lambda values, wanted: compute.fill_null(compute.not_equal(values, wanted), fill_value=True),
     "GreaterThan": compute.greater,
     "GreaterThanOrEqual": compute.greater_equal,
     "LessThan": compute.less,
@@ -22,7 +22,7 @@ _COMPARE: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
 
 
 def passing(batch: Any, wanted: Mapping[str, Any]) -> Any:
-    """For each row whether it passes; null where the column is null."""
+    """For each row whether it passes. A column without a value is no value's equal: it passes NotEqual, and is null for the other comparisons."""
     word, inner = filter_group(wanted)
     if inner is None:
         return _single(batch.column(wanted["columnName"]), wanted["operator"], wanted["value"])

@@ -2,6 +2,9 @@
 
 Names of people never reach the engine: tables are n0, n1 … and e0, e1 …, columns p0, p1 …. A property has the same column in all tables
 where it has the same type, so that one expression reads it in all of them. Each node table has the column k, the text of the node's key.
+
+The engine takes for a pattern only nodes of types that its edges join, also where it takes no step, and knows no pattern without edge types. So there
+is one more table of edges, z, which joins every node type with itself and stays empty.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,6 +14,7 @@ from typing import Any, Final, Self
 from treadle.sandbox.fabric.graph.model import GraphModel, Property
 
 KEY_COLUMN: Final = "k"
+NO_EDGES: Final = "z"
 ENGINE_TYPES: Final[Mapping[str, str]] = {
     "STRING": "STRING",
     "INT": "INT64",
@@ -105,7 +109,7 @@ class Layout:
             for one in self.nodes.values()
         ]
         edges = [f"CREATE REL TABLE {one.table}(FROM {one.source} TO {one.target}{_declared(one.columns)})" for one in self.edges.values()]
-        return [*nodes, *edges]
+        return [*nodes, *edges, f"CREATE REL TABLE {NO_EDGES}({', '.join(f'FROM {table} TO {table}' for table in self.nodes)})"]
 
     def graph_type(self) -> dict[str, Any]:
         """The type of the graph as getQueryableGraphType tells it."""

@@ -5,7 +5,7 @@ import time
 from datetime import UTC
 from typing import Any, Final
 
-from treadle.sandbox.fabric.graph.answers import AnswerColumn, refusal, write_answer
+from treadle.sandbox.fabric.graph.answers import refusal
 from treadle.sandbox.fabric.graph.child import run_child
 from treadle.sandbox.fabric.graph.gql.faults import DATA, GqlFault
 from treadle.sandbox.fabric.graph.gql.translate import EnginePlan, translate
@@ -30,8 +30,6 @@ def execute(shop: Workshop, item: Row, text: str) -> bytes:
 
 def _answer(shop: Workshop, graph: LoadedGraph, text: str) -> bytes:
     plan = translate(text, graph.layout, shop.clock.now().astimezone(UTC).isoformat())
-    if plan.statement is None:
-        return write_answer([AnswerColumn(one.name, one.form, "ANY") for one in plan.columns], [], graph.layout, 0, _marks(plan))
     return _run(shop, graph, plan)
 
 

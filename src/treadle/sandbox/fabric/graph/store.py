@@ -14,7 +14,8 @@ from treadle.sandbox.fabric.graph.layout import Layout
 from treadle.sandbox.state import read_json, write_json
 
 DATABASE: Final = "graph.lbug"
-_CURRENT, _LAYOUT = "current.json", "layout.json"
+_CURRENT = "current.json"
+_LAYOUT: Final = "layout-2.json"  # 2: since graphs have the table z. One that was loaded before counts as never loaded
 _QUERIES_AT_ONCE: Final = 4
 
 

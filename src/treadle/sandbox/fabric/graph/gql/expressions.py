@@ -1,24 +1,43 @@
 """Reads expressions: precedence as in "Expressions: transforming and analyzing data" of the Fabric documentation."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
 from treadle.sandbox.fabric.graph.gql.faults import SYNTAX, GqlFault, Place
-from treadle.sandbox.fabric.graph.gql.syntax import Binary, Call, Expression, Index, ListOf, Literal, PropertyOf, Unary, Variable
+from treadle.sandbox.fabric.graph.gql.syntax import (
+    Binary,
+    Call,
+    Case,
+    Exists,
+    Expression,
+    Index,
+    ListOf,
+    Literal,
+    Match,
+    PropertyOf,
+    Unary,
+    Variable,
+)
 from treadle.sandbox.fabric.graph.gql.tokens import Token
 
 DEEPEST: Final = 60
 _ASSOCIATIVE: Final = frozenset({"OR", "AND", "||"})
 _CONSTANTS: Final = {"TRUE": True, "FALSE": False, "NULL": None, "UNKNOWN": None}
 _RESERVED: Final = frozenset({
-    "AND", "AS", "ASC", "BY", "CONTAINS", "DESC", "DISTINCT", "ENDS", "FALSE", "FILTER", "GROUP", "IN", "IS", "LET", "LIMIT", "MATCH", "NOT",
-    "NULL", "OFFSET", "OR", "ORDER", "RETURN", "SKIP", "STARTS", "TRUE", "UNKNOWN", "WHERE", "XOR",
+    "AND", "AS", "ASC", "BY", "CASE", "CONTAINS", "DESC", "DISTINCT", "ELSE", "END", "ENDS", "EXISTS", "FALSE", "FILTER", "GROUP", "IN", "IS",
+    "LET", "LIMIT", "MATCH", "NOT", "NULL", "OFFSET", "OPTIONAL", "OR", "ORDER", "RETURN", "SKIP", "STARTS", "THEN", "TRUE", "UNKNOWN", "WHEN",
+    "WHERE", "XOR",
 })  # fmt: skip
 
 
-class ExpressionParser:
+class ExpressionParser(ABC):
     """A reader of words with one word of memory; the parser of queries goes on where it ends."""
+
+    @abstractmethod
+    def patterns(self) -> Match:
+        """Patterns and their predicate, which the parser of queries reads."""
 
     def __init__(self, tokens: Sequence[Token], text: str) -> None:
         self.text = text
@@ -202,6 +221,8 @@ class ExpressionParser:
         if token.kind == "name" and token.upper in _CONSTANTS:
             self.next()
             return Literal(_CONSTANTS[token.upper], token.place)
+        if self.at("CASE") or self.at("EXISTS"):
+            return self._case() if self.at("CASE") else self._exists()
         if token.kind == "name" and self.peek(1).text == "(" and self.peek(1).kind == "symbol":
             return self._call()
         return Variable(self.identifier("an expression"), token.place)
@@ -230,6 +251,32 @@ class ExpressionParser:
         arguments = () if self.at(")") else self._listed()
         self.take(")")
         return Call(name.text.lower(), arguments, distinct, False, name.place)
+
+    def _case(self) -> Expression:
+        place = self.take("CASE").place
+        with self.deeper():
+            subject = None if self.at("WHEN") else self.expression()
+            branches: list[tuple[tuple[Expression, ...], Expression]] = []
+            while not branches or self.at("WHEN"):
+                self.take("WHEN")
+                wanted = (self.expression(),) if subject is None else self._listed()
+                self.take("THEN")
+                branches.append((wanted, self.expression()))
+            otherwise = self.expression() if self.skip("ELSE") else None
+            self.take("END")
+        return Case(subject, tuple(branches), otherwise, place)
+
+    def _exists(self) -> Expression:
+        place = self.take("EXISTS").place
+        close = ")" if self.at("(") else "}"
+        self.take("(" if close == ")" else "{")
+        with self.deeper():
+            self.skip("MATCH")
+            match = self.patterns()
+        if self.now.upper in ("MATCH", "OPTIONAL", "RETURN"):
+            raise GqlFault(SYNTAX, f"{self.now.upper} is not supported here: EXISTS takes patterns and a WHERE.", self.now.place)
+        self.take(close)
+        return Exists(match, place)
 
     def _listed(self) -> tuple[Expression, ...]:
         items = [self.expression()]

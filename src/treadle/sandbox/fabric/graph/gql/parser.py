@@ -3,6 +3,7 @@
 Source: "GQL language guide", "Graph patterns" and "GQL quick reference" of the Fabric documentation, and its list of limitations.
 """
 
+from dataclasses import replace
 from typing import Final
 
 from treadle.sandbox.fabric.graph.gql.expressions import ExpressionParser
@@ -21,6 +22,7 @@ from treadle.sandbox.fabric.graph.gql.syntax import (
     Let,
     Match,
     Order,
+    PathMode,
     PathPattern,
     Query,
     Return,
@@ -30,8 +32,9 @@ from treadle.sandbox.fabric.graph.gql.syntax import (
 from treadle.sandbox.fabric.graph.gql.tokens import tokens_of
 
 MOST_HOPS: Final = 8
+_MODES: Final[tuple[PathMode, ...]] = ("WALK", "TRAIL", "ACYCLIC", "SIMPLE")
 _UNSUPPORTED: Final = frozenset({
-    "OPTIONAL", "CALL", "FOR", "INSERT", "CREATE", "DELETE", "DETACH", "SET", "REMOVE", "DROP", "MERGE", "UNION", "EXCEPT", "INTERSECT",
+    "CALL", "FOR", "INSERT", "CREATE", "DELETE", "DETACH", "SET", "REMOVE", "DROP", "MERGE", "UNION", "EXCEPT", "INTERSECT",
     "OTHERWISE", "NEXT", "USE", "SELECT", "WITH", "UNWIND", "COPY", "LOAD", "ATTACH", "INSTALL", "EXPORT", "IMPORT", "ALTER", "SESSION",
 })  # fmt: skip
 
@@ -56,10 +59,10 @@ class _QueryParser(ExpressionParser):
 
     def _statement(self) -> Statement:
         if self.skip("MATCH"):
-            paths = [self._path()]
-            while self.skip(","):
-                paths.append(self._path())
-            return Match(tuple(paths), self.expression() if self.skip("WHERE") else None)
+            return self.patterns()
+        if self.skip("OPTIONAL"):
+            self.take("MATCH")
+            return replace(self.patterns(), optional=True)
         if self.skip("LET"):
             assignments = [self._assignment()]
             while self.skip(","):
@@ -70,7 +73,7 @@ class _QueryParser(ExpressionParser):
             return Filter(self.expression())
         if self.at("ORDER") or self.at("OFFSET") or self.at("SKIP") or self.at("LIMIT"):
             return self._order()
-        raise self._unexpected("MATCH, LET, FILTER, ORDER BY, OFFSET, LIMIT or RETURN")
+        raise self._unexpected("MATCH, OPTIONAL MATCH, LET, FILTER, ORDER BY, OFFSET, LIMIT or RETURN")
 
     def _unexpected(self, wanted: str) -> GqlFault:
         if self.now.upper in _UNSUPPORTED:
@@ -138,23 +141,32 @@ class _QueryParser(ExpressionParser):
 
     # Patterns
 
+    def patterns(self) -> Match:
+        """`pattern, pattern … WHERE predicate`."""
+        paths = [self._path()]
+        while self.skip(","):
+            paths.append(self._path())
+        return Match(tuple(paths), self.expression() if self.skip("WHERE") else None)
+
     def _path(self) -> PathPattern:
         place = self.now.place
         variable = None
         if self.now.kind in ("name", "quoted") and self.peek(1).text == "=":
             variable = self.identifier("a path variable")
             self.take("=")
-        for word in ("ACYCLIC", "SIMPLE", "ANY", "ALL", "SHORTEST"):
+        for word in ("ANY", "ALL", "SHORTEST"):
             if self.at(word):
                 raise GqlFault(SYNTAX, f"{word} paths are not supported.", self.now.place)
-        trail = self.skip("TRAIL")
-        if not trail:
-            self.skip("WALK")
+        mode: PathMode = "WALK"
+        for word in _MODES:
+            if self.skip(word):
+                mode = word
+                break
         nodes, edges = [self._node()], list[EdgePattern]()
         while self.now.text in ("-", "<-", "->", "<", "~") and self.now.kind == "symbol":
             edges.append(self._edge())
             nodes.append(self._node())
-        return PathPattern(variable, trail, tuple(nodes), tuple(edges), place)
+        return PathPattern(variable, mode, tuple(nodes), tuple(edges), place)
 
     def _node(self) -> Filler:
         self.take("(")

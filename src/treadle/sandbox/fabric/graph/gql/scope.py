@@ -1,11 +1,11 @@
 """The names that are bound at a place of a query, and what the engine calls them."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self
 
 from treadle.sandbox.fabric.graph.gql.faults import GRAPH_TYPE, SYNTAX, GqlFault, Place
-from treadle.sandbox.fabric.graph.gql.syntax import LabelBoth, LabelEither, LabelExpression, LabelName, LabelNot
+from treadle.sandbox.fabric.graph.gql.syntax import LabelBoth, LabelEither, LabelExpression, LabelName, LabelNot, Match
 from treadle.sandbox.fabric.graph.layout import Column, EdgeLayout, Layout, NodeLayout
 
 Kind = Literal["node", "edge", "group", "path", "value"]
@@ -13,29 +13,48 @@ Kind = Literal["node", "edge", "group", "path", "value"]
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """What a name stands for. engine: its name there. tables: those that a node, an edge or the edges of a group can be of."""
+    """What a name stands for. engine: its name there. tables: those that a node, an edge or the edges of a group can be of.
+
+    optional: whether OPTIONAL MATCH bound it. witness: what is null to the engine where that found nothing; a path itself has empty places then, and
+    a node a label.
+    """
 
     kind: Kind
     engine: str
     tables: frozenset[str] = frozenset()
+    witness: str = ""
+    optional: bool = False
+
+    def if_there(self, text: str) -> str:
+        """What is made of the name, null where OPTIONAL MATCH found nothing."""
+        return f"(CASE WHEN {self.witness} IS NULL THEN NULL ELSE {text} END)" if self.optional and self.witness else text
 
 
 @dataclass(slots=True)
 class Made:
-    """What is made while a query is translated: parameters by name, and how many engine names there are."""
+    """What is made while a query is translated: parameters by name, and how many engine names there are.
+
+    unsettled: groups of an OPTIONAL MATCH of whose edges the statement that is being made reads properties.
+    """
 
     parameters: dict[str, Any] = field(default_factory=dict[str, Any])
     names: int = 0
+    unsettled: list[str] = field(default_factory=list[str])
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Names in the order in which they were bound. `made` is shared by all scopes of a query."""
+    """Names in the order in which they were bound. `made` is shared by all scopes of a query.
+
+    exists: translates EXISTS, as its patterns hold expressions again; None where the engine takes none. inside_exists: whether this is one.
+    """
 
     layout: Layout
     now: str
     names: dict[str, Bound] = field(default_factory=dict[str, Bound])
     made: Made = field(default_factory=Made)
+    exists: "Callable[[Match, Scope], str] | None" = None
+    inside_exists: bool = False
 
     def fresh(self) -> str:
         """A name for the engine."""

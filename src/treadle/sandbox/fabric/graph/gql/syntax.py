@@ -1,6 +1,7 @@
 """The parts of a query, as they were written. Places say where; they do not count when two expressions are compared."""
 
 from dataclasses import dataclass, field
+from typing import Literal as OneOf
 
 from treadle.sandbox.fabric.graph.gql.faults import Place
 
@@ -79,7 +80,53 @@ class Binary:
     place: Place = field(compare=False)
 
 
-Expression = Literal | Variable | PropertyOf | Index | ListOf | Call | Unary | Binary
+@dataclass(frozen=True, slots=True)
+class Case:
+    """`CASE WHEN wanted THEN value … ELSE otherwise END`; with a subject, `CASE subject WHEN value, value THEN value …`."""
+
+    subject: "Expression | None"
+    branches: "tuple[tuple[tuple[Expression, ...], Expression], ...]"
+    otherwise: "Expression | None"
+    place: Place = field(compare=False)
+
+    @property
+    def results(self) -> "tuple[Expression, ...]":
+        """What it can come to, in order."""
+        return (*(result for _, result in self.branches), *([] if self.otherwise is None else [self.otherwise]))
+
+
+@dataclass(frozen=True, slots=True)
+class Exists:
+    """`EXISTS { patterns WHERE predicate }`."""
+
+    match: "Match"
+    place: Place = field(compare=False)
+
+
+Expression = Literal | Variable | PropertyOf | Index | ListOf | Call | Unary | Binary | Case | Exists
+
+
+def parts(expression: Expression) -> tuple[Expression, ...]:  # noqa: PLR0911 - one for each kind of expression
+    """The expressions that an expression is made of; what stands inside EXISTS is a world of its own."""
+    match expression:
+        case Call():
+            return expression.arguments
+        case PropertyOf():
+            return (expression.target,)
+        case Index():
+            return expression.target, expression.index
+        case ListOf():
+            return expression.items
+        case Unary():
+            return (expression.operand,)
+        case Binary():
+            return expression.left, expression.right
+        case Case():
+            subject = [] if expression.subject is None else [expression.subject]
+            return (*subject, *(one for wanted, _ in expression.branches for one in wanted), *expression.results)
+        case Literal() | Variable() | Exists():
+            return ()
+
 
 # Patterns
 
@@ -138,12 +185,16 @@ class EdgePattern:
     hops: tuple[int, int] | None
 
 
+# What must not come twice in a path: nothing, an edge, a node – or a node other than the first as the last.
+PathMode = OneOf["WALK", "TRAIL", "ACYCLIC", "SIMPLE"]
+
+
 @dataclass(frozen=True, slots=True)
 class PathPattern:
-    """nodes[0] edges[0] nodes[1] …; trail: no edge twice."""
+    """A path: nodes[0] edges[0] nodes[1] … ."""
 
     variable: str | None
-    trail: bool
+    mode: PathMode
     nodes: tuple[Filler, ...]
     edges: tuple[EdgePattern, ...]
     place: Place = field(compare=False)
@@ -154,10 +205,11 @@ class PathPattern:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """MATCH patterns WHERE predicate."""
+    """MATCH patterns WHERE predicate. optional: a row for which there is nothing is kept, with nulls."""
 
     paths: tuple[PathPattern, ...]
     where: Expression | None
+    optional: bool = False
 
 
 @dataclass(frozen=True, slots=True)

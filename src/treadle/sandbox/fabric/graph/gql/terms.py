@@ -3,21 +3,34 @@
 Source: "GQL expressions, predicates, and functions" of the Fabric documentation.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
 from treadle.sandbox.fabric.graph.gql.faults import DATA, SYNTAX, GqlFault, Place
 from treadle.sandbox.fabric.graph.gql.scope import Bound, Scope
-from treadle.sandbox.fabric.graph.gql.syntax import Binary, Call, Expression, Index, ListOf, Literal, PropertyOf, Unary, Variable
+from treadle.sandbox.fabric.graph.gql.syntax import (
+    Binary,
+    Call,
+    Case,
+    Exists,
+    Expression,
+    Index,
+    ListOf,
+    Literal,
+    PropertyOf,
+    Unary,
+    Variable,
+    parts,
+)
 from treadle.sandbox.fabric.graph.layout import NodeLayout
 
 AGGREGATES: Final[Mapping[str, str]] = {"count": "count", "sum": "sum", "avg": "avg", "min": "min", "max": "max", "collect_list": "collect"}
 _HORIZONTAL: Final[Mapping[str, str]] = {
-    "sum": "list_sum({0})",
-    "avg": "(list_sum({0}) / cast(size({0}) AS DOUBLE))",
-    "min": "list_sort({0})[1]",
-    "max": "list_reverse_sort({0})[1]",
+    "sum": "(CASE WHEN list_min({0}) IS NULL THEN NULL ELSE list_sum({0}) END)",
+    "avg": "(CASE WHEN list_min({0}) IS NULL THEN NULL ELSE list_sum({0}) / cast(size({0}) AS DOUBLE) END)",
+    "min": "list_min({0})",
+    "max": "list_max({0})",
     "collect_list": "{0}",
 }
 _FUNCTIONS: Final[Mapping[str, str]] = {
@@ -33,7 +46,7 @@ _LONGEST_TEXT: Final = 64 * 1024  # operands stand in the statement twice, so ne
 _PATH_FUNCTIONS: Final[Mapping[str, str]] = {"nodes": "nodes({0})", "edges": "rels({0})", "path_length": "length({0})"}
 
 
-def render(expression: Expression, scope: Scope, *, aggregates: bool = False) -> str:  # noqa: PLR0911 - one for each kind of expression
+def render(expression: Expression, scope: Scope, *, aggregates: bool = False) -> str:  # noqa: C901, PLR0911 - one for each kind of expression
     """The expression for the engine. Raises GqlFault for what is not known. aggregates: whether count(…) and its like may stand here."""
     inner: Callable[[Expression], str] = lambda one: render(one, scope, aggregates=aggregates)  # noqa: E731 - the recursion with the same settings
     match expression:
@@ -53,26 +66,17 @@ def render(expression: Expression, scope: Scope, *, aggregates: bool = False) ->
             return _binary(expression, scope, inner)
         case Call():
             return _call(expression, scope, inner, aggregates=aggregates)
+        case Case():
+            return _case(expression, scope, inner)
+        case Exists():
+            return _exists(expression, scope)
 
 
-def has_aggregate(expression: Expression, scope: Scope) -> bool:  # noqa: PLR0911 - as above
+def has_aggregate(expression: Expression, scope: Scope) -> bool:
     """Whether the expression folds rows together. An aggregate over the edges of one path does not."""
-    match expression:
-        case Call():
-            folds = expression.name in AGGREGATES and _group_of(expression, scope) is None
-            return folds or any(has_aggregate(one, scope) for one in expression.arguments)
-        case PropertyOf():
-            return has_aggregate(expression.target, scope)
-        case Index():
-            return has_aggregate(expression.target, scope) or has_aggregate(expression.index, scope)
-        case ListOf():
-            return any(has_aggregate(one, scope) for one in expression.items)
-        case Unary():
-            return has_aggregate(expression.operand, scope)
-        case Binary():
-            return has_aggregate(expression.left, scope) or has_aggregate(expression.right, scope)
-        case Literal() | Variable():
-            return False
+    if isinstance(expression, Call) and expression.name in AGGREGATES and _group_of(expression, scope) is None:
+        return True
+    return any(has_aggregate(one, scope) for one in parts(expression))
 
 
 def _literal(literal: Literal, scope: Scope) -> str:
@@ -88,7 +92,9 @@ def _literal(literal: Literal, scope: Scope) -> str:
 
 
 def _variable(bound: Bound) -> str:
-    return f"rels({bound.engine})" if bound.kind == "group" else bound.engine
+    if bound.kind == "group":
+        return f"rels({bound.engine})"
+    return bound.if_there(bound.engine) if bound.kind == "path" else bound.engine
 
 
 def _property(expression: PropertyOf, scope: Scope) -> str:
@@ -113,6 +119,8 @@ def _binary(expression: Binary, scope: Scope, inner: Callable[[Expression], str]
     bounds = [scope.names.get(side.name) if isinstance(side, Variable) else None for side in (expression.left, expression.right)]
     if expression.operator in ("=", "<>") and all(bound is not None and bound.kind in ("node", "edge") for bound in bounds):
         left, right = (f"id({bound.engine})" for bound in bounds if bound is not None)
+        if expression.operator == "=" and scope.inside_exists:  # the engine fails on ids that are equal to ids from outside
+            return f"(NOT ({left} <> {right}))"
     else:
         left, right = inner(expression.left), inner(expression.right)
     return f"({left} {expression.operator} {right})"
@@ -141,19 +149,62 @@ def _call(call: Call, scope: Scope, inner: Callable[[Expression], str], *, aggre
     if call.star or call.distinct:
         raise GqlFault(SYNTAX, f"{call.name} takes neither * nor DISTINCT.", call.place)
     if call.name == "coalesce" and call.arguments:
+        _check_alike(call.arguments, scope, call.place)
         return f"coalesce({', '.join(map(inner, call.arguments))})"
     if call.name == "zoned_datetime":
         return _zoned_datetime(call, scope)
     if call.name == "labels":
         return _labels(_element(_only(call), scope, call.place), scope)
     if call.name in _PATH_FUNCTIONS:
-        return _PATH_FUNCTIONS[call.name].format(_path(_only(call), scope, call.place).engine)
+        path = _path(_only(call), scope, call.place)
+        return path.if_there(_PATH_FUNCTIONS[call.name].format(path.engine))
     template = _FUNCTIONS.get(call.name)
     if template is None:
         raise GqlFault(SYNTAX, f"The function '{call.name}' is not supported.", call.place)
     if len(call.arguments) != (2 if "{1}" in template else 1):
         raise GqlFault(SYNTAX, f"{call.name} got {len(call.arguments)} arguments.", call.place)
     return template.format(*map(inner, call.arguments))
+
+
+def _case(case: Case, scope: Scope, inner: Callable[[Expression], str]) -> str:
+    """With a subject, too, as conditions: to the engine `CASE subject WHEN NULL` fits whatever there is."""
+    of_elements = _check_alike(case.results, scope, case.place)
+    made = "".join(f" WHEN {_wanted(case, wanted, scope, inner)} THEN {inner(result)}" for wanted, result in case.branches)
+    made += "" if of_elements else _type_of_all(case, inner)
+    otherwise = "" if case.otherwise is None else f" ELSE {inner(case.otherwise)}"
+    if len(made) > _LONGEST_TEXT:
+        raise GqlFault(SYNTAX, "The expression is too large.", case.place)
+    return f"(CASE{made}{otherwise} END)"
+
+
+def _wanted(case: Case, wanted: Sequence[Expression], scope: Scope, inner: Callable[[Expression], str]) -> str:
+    if case.subject is None:
+        return inner(wanted[0])
+    return f"({' OR '.join(_binary(Binary('=', case.subject, one, case.place), scope, inner) for one in wanted)})"
+
+
+def _type_of_all(case: Case, inner: Callable[[Expression], str]) -> str:
+    """A branch that is never taken: the engine turns all results into the type of the last one behind THEN, and 2.5 into 2 where that is whole."""
+    results = [one for one in case.results if one != Literal(None, case.place)]
+    types = {type(one.value) if isinstance(one, Literal) else None for one in results}
+    if len(results) < 2 or (len(types) == 1 and None not in types):
+        return ""
+    return f" WHEN false THEN coalesce({', '.join(map(inner, results))})"
+
+
+def _check_alike(results: Sequence[Expression], scope: Scope, place: Place) -> bool:
+    """Whether it is about nodes or edges. What one expression can come to is of one type: the engine takes no node for an edge, nor one of other types."""
+    bounds = [scope.names.get(one.name) if isinstance(one, Variable) else None for one in results if one != Literal(None, place)]
+    kinds = {(bound.kind, bound.tables) if bound is not None and bound.kind != "value" else ("value", frozenset[str]()) for bound in bounds}
+    if len(kinds) > 1 or any(kind in ("group", "path") for kind, _ in kinds):
+        raise GqlFault(SYNTAX, "It chooses among values, among nodes of the same types, or among edges of the same types.", place)
+    return any(kind != "value" for kind, _ in kinds)
+
+
+def _exists(expression: Exists, scope: Scope) -> str:
+    if scope.exists is None:
+        raise GqlFault(SYNTAX, "EXISTS is not supported in the predicate of a quantified edge.", expression.place)
+    return scope.exists(expression.match, scope)
 
 
 def _aggregate(call: Call, scope: Scope, inner: Callable[[Expression], str], *, aggregates: bool) -> str:
@@ -172,12 +223,14 @@ def _horizontal(call: Call, group: Bound, scope: Scope) -> str:
     argument = _only(call)
     if isinstance(argument, Variable):
         if call.name == "count":
-            return f"size(rels({group.engine}))"
+            return f"coalesce(size(rels({group.engine})), 0)"
         if call.name == "collect_list":
             return f"rels({group.engine})"
     elif isinstance(argument, PropertyOf) and call.name in _HORIZONTAL:
+        if group.optional:
+            scope.made.unsettled.append(group.engine)
         values = f"properties(rels({group.engine}), '{scope.column(group, argument.name, argument.place)}')"
-        return _HORIZONTAL[call.name].format(values)
+        return group.if_there(_HORIZONTAL[call.name].format(values))
     raise GqlFault(SYNTAX, f"{call.name} over the edges of a path is not supported here.", call.place)
 
 
@@ -209,7 +262,9 @@ def _labels(bound: Bound, scope: Scope) -> str:
         element = scope.element(table)
         labels = element.labels if isinstance(element, NodeLayout) else (element.label,)
         cases += f" WHEN '{table}' THEN [{', '.join(map(scope.parameter, labels))}]"
-    return f"(CASE label({bound.engine}){cases} END)"
+    if not cases:
+        return "NULL"
+    return bound.if_there(f"(CASE label({bound.engine}){cases} END)")  # the engine has a label also for a node that is not there
 
 
 def _path(argument: Expression, scope: Scope, place: Place) -> Bound:

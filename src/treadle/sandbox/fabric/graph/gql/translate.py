@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from treadle.sandbox.fabric.graph.gql.faults import SYNTAX, GqlFault
 from treadle.sandbox.fabric.graph.gql.parser import parse_query
-from treadle.sandbox.fabric.graph.gql.patterns import match_clause
+from treadle.sandbox.fabric.graph.gql.patterns import exists_predicate, match_clause
 from treadle.sandbox.fabric.graph.gql.scope import Bound, Scope
 from treadle.sandbox.fabric.graph.gql.syntax import (
     Call,
@@ -19,7 +19,6 @@ from treadle.sandbox.fabric.graph.gql.syntax import (
     Let,
     Match,
     Order,
-    Query,
     Return,
     SortKey,
     Variable,
@@ -40,9 +39,9 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class EnginePlan:
-    """What the engine is asked, with values by parameter. statement: None when the graph has no edges and the query wants one."""
+    """What the engine is asked, with values by parameter."""
 
-    statement: str | None
+    statement: str
     parameters: dict[str, Any]
     columns: tuple[Column, ...]
     ordered: bool
@@ -59,17 +58,21 @@ def translate(text: str, layout: Layout, now: str) -> EnginePlan:
 
 def _translated(text: str, layout: Layout, now: str) -> EnginePlan:
     query = parse_query(text)
-    scope = Scope(layout, now)
-    if not layout.edges and _wants_edges(query):
-        names = tuple(Column(item.name, "value") for item in query.result.items)
-        return EnginePlan(None, {}, names, ordered=False, distinct=False)
+    scope = Scope(layout, now, exists=exists_predicate)
     clauses: list[str] = []
     for statement in query.statements:
         clause, scope = _clause(statement, scope)
-        clauses.append(clause)
+        clauses.append(_settled(clause, scope))
     result, columns = _result(query.result, scope)
-    statement = " ".join([*filter(None, clauses), result])
+    statement = " ".join([*filter(None, clauses), _settled(result, scope)])
     return EnginePlan(statement, scope.made.parameters, columns, bool(query.result.order.keys), query.result.distinct)
+
+
+def _settled(clause: str, scope: Scope) -> str:
+    """The engine reads properties of a group right only from rows that it has put aside once when the group comes from OPTIONAL MATCH."""
+    groups = list(dict.fromkeys(scope.made.unsettled))
+    scope.made.unsettled.clear()
+    return f"WITH * ORDER BY length({groups[0]}) LIMIT {_ALL_ROWS} {clause}" if groups else clause
 
 
 def _clause(statement: Match | Let | Filter | Order, scope: Scope) -> tuple[str, Scope]:
@@ -174,7 +177,3 @@ def _shown(expression: Expression) -> Expression:
 
 def _is_json(expression: Expression) -> bool:
     return isinstance(expression, Call) and expression.name == "to_json_string" and len(expression.arguments) == 1
-
-
-def _wants_edges(query: Query) -> bool:
-    return any(path.edges for statement in query.statements if isinstance(statement, Match) for path in statement.paths)
