@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
+import structlog
 from hypothesis import settings
 
 from tests import canaries
@@ -49,6 +50,14 @@ def _a_quota_for_each_test() -> None:
     for shared in quotas._shared.values():
         for quota in shared._by_name.values():
             quota._slots.clear()
+
+
+@pytest.fixture(autouse=True)
+def _the_log_as_it_was() -> Iterator[None]:
+    """A command that runs within a test writes its warnings alone; the test behind it may look for any line."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
 
 
 @pytest.fixture(scope="session")

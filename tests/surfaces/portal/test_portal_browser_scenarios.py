@@ -190,6 +190,5 @@ def test_the_pages_of_scenarios_have_pictures_in_the_manual(connected, stack, vi
                 page.get_by_role("button", name="TransportLink connects to CoreRouter").click()
                 expect(page.get_by_test_id("stGraphVizChart").locator("g.node").first).to_be_visible()
             if name == "scenario-documents":
-                page.get_by_test_id("stDataFrame").first.click(position={"x": 16, "y": 52})
-                expect(page.get_by_test_id("stCode")).to_be_visible()
+                choose_first_row(page)
             look_at_both(page, name, width)
