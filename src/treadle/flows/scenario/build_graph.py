@@ -230,10 +230,10 @@ def _refresh(build: Building, name: str) -> JsonValue:
     fabric, item_id = build.services.fabric, ItemId(build.made["graph_model_id"])
     build.remember(Kind.GRAPH_MODEL, name, item_id)  # before, as with the ontology; it may be as our definition found it
     job = fabric.refresh_graph(build.workspace, item_id)
+    definition = definition_now(build.services, build.workspace, item_id)  # asked meanwhile: what is refreshed is what is defined
     ended = fabric.wait_for_refresh(
         build.workspace, item_id, job.job_id, deadline_seconds=build.services.patience.refresh, check=build.context.check
     )
-    definition = definition_now(build.services, build.workspace, item_id)
     build.remember(Kind.GRAPH_MODEL, name, item_id, _graph_fingerprint(build), definition=definition)
     return {"job_id": ended.job_id}
 
