@@ -128,6 +128,16 @@ def small_telemetry(**changed: bytes) -> BinaryIO:
     return packed(small_files("data/telemetry") | {f"data/telemetry/{stem}.csv": content for stem, content in changed.items()})
 
 
+def shop(name: str, city: str = "Sydney") -> dict[Slot, BinaryIO]:
+    """A scenario of one table and one entity type; two of different names want the same things."""
+    files = {
+        "scenario.yaml": f"name: {name}\n".encode(),
+        "graph_schema.yaml": b"vertices:\n  - {label: City, csv_file: DimCity.csv, id_column: Name}\n",
+        "data/entities/DimCity.csv": f"Name\n{city}\n".encode(),
+    }
+    return {Slot.GRAPH: packed(files)}
+
+
 def first_rows(file: Path, rows: int) -> bytes:
     """The head of a CSV file and so many of its rows."""
     return b"\n".join(file.read_bytes().splitlines()[: rows + 1]) + b"\n"

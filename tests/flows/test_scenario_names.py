@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.flows.scenario_place import open_place, packed, place, small_graph, small_telemetry
+from tests.flows.scenario_place import open_place, place, shop, small_graph, small_telemetry
 from treadle.clients.fabric import ItemId, WorkspaceId
 from treadle.control.jobs.job import NewJob, StepState
 from treadle.control.jobs.queue import enqueue, list_steps, request_cancel, retry_job
@@ -21,16 +21,6 @@ from treadle.stores.containers import SCENARIOS
 __all__ = ["open_place", "place"]  # fixtures
 
 OWN = {"lakehouse_name": "hafen_lh", "ontology_name": "hafen_onto"}
-
-
-def shop(name, city="Sydney"):
-    """A scenario of one table and one entity type; two of different names want the same things."""
-    files = {
-        "scenario.yaml": f"name: {name}\n".encode(),
-        "graph_schema.yaml": b"vertices:\n  - {label: City, csv_file: DimCity.csv, id_column: Name}\n",
-        "data/entities/DimCity.csv": f"Name\n{city}\n".encode(),
-    }
-    return {Slot.GRAPH: packed(files)}
 
 
 def named(plan, kind):

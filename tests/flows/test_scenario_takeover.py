@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.flows.scenario_place import SMALL_TELEMETRY, open_place, packed, place, small_telemetry
+from tests.flows.scenario_place import SMALL_TELEMETRY, open_place, packed, place, shop, small_telemetry
 from treadle.clients.fabric import ItemId, WorkspaceId
 from treadle.control.jobs.queue import retry_job
 from treadle.errors import NotFound
@@ -17,16 +17,6 @@ from treadle.flows.scenario.slots import Slot
 from treadle.sandbox.faults import FaultRule
 
 __all__ = ["open_place", "place"]  # fixtures
-
-
-def shop(name, city="Sydney"):
-    """A scenario of one table and one entity type; two of different names want the same things."""
-    files = {
-        "scenario.yaml": f"name: {name}\n".encode(),
-        "graph_schema.yaml": b"vertices:\n  - {label: City, csv_file: DimCity.csv, id_column: Name}\n",
-        "data/entities/DimCity.csv": f"Name\n{city}\n".encode(),
-    }
-    return {Slot.GRAPH: packed(files)}
 
 
 def actions(plan):
@@ -261,6 +251,7 @@ def test_a_graph_of_somebody_else_does_not_stand_in_for_ours(place):
 def test_an_ontology_that_is_empty_is_filled_and_left_at_the_end(place):
     """Somebody made it for the scenario, by itself; with it came a graph. There is nothing in them to be overwritten."""
     ontology = create(place, "ontology", "Ontology")
+    place.services.fabric.update_item_definition(WorkspaceId(place.workspace_id), ItemId(ontology), {"definition.json": b"{\n}\n"})
     graph = place.item("GraphModel")
     told = actions(place.plan(shop("one"), scenario_name=None))
     assert told[Kind.ONTOLOGY] == told[Kind.GRAPH_MODEL] == ("update", "is there, and empty")
