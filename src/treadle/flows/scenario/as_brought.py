@@ -120,7 +120,9 @@ def is_empty(services: ScenarioServices, workspace_id: str, kind: Kind, item_id:
         return False
     if kind is Kind.GRAPH_MODEL:
         return sources_in(files) == []
-    return files.keys() <= {".platform", "definition.json"} and files.get("definition.json", b"{}").strip() in {b"", b"{}"}
+    return files.keys() <= {".platform", "definition.json"} and "".join(
+        files.get("definition.json", b"").decode(errors="replace").split()
+    ) in {"", "{}"}
 
 
 def sources_in(graph_model: Mapping[str, bytes]) -> list[str] | None:
